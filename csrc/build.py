@@ -1,0 +1,56 @@
+"""Builds `spawnkit._native`, the cffi module around the C core.
+
+`setup.py` names this file; `SPAWNKIT_CFLAGS` adds compiler flags (development adds -Werror).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+
+# Paths relative to the project: setuptools puts objects beside them and refuses absolute ones.
+SOURCES = sorted(f"csrc/{path.name}" for path in HERE.glob("*.c"))
+
+FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+
+HARDENED = [
+    "-U_FORTIFY_SOURCE",
+    "-D_FORTIFY_SOURCE=2",
+    "-fstack-protector-strong",  # child.c opts out function by function, and says why
+    "-Wformat",
+    "-Werror=format-security",
+]
+
+LINK = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-pthread"]
+
+
+def declarations() -> str:
+    """The part of spawnkit.h between its two marks: one text for C and for cffi."""
+    text = (HERE / "spawnkit.h").read_text(encoding="utf-8")
+    begin, end = "/* cffi: begin */", "/* cffi: end */"
+    return text[text.index(begin) + len(begin) : text.index(end)]
+
+
+if platform.system() != "Linux":
+    raise SystemExit("spawnkit's C core knows Linux only so far; see docs/architecture.md")
+
+ffi = FFI()
+ffi.cdef(declarations() + "\nextern char **environ;\n")
+ffi.set_source(
+    "spawnkit._native",
+    '#include "spawnkit.h"\n#include <unistd.h>\nextern char **environ;\n',
+    sources=SOURCES,
+    depends=sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
+    include_dirs=["csrc"],
+    extra_compile_args=[*FLAGS, *HARDENED, *os.environ.get("SPAWNKIT_CFLAGS", "").split()],
+    extra_link_args=LINK,
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,261 @@
+/* Replay: the only code that runs between clone and exec.
+ *
+ * The child may share the caller's memory while the caller, and every other thread of it, runs on.
+ * Hence the rules of this file:
+ *
+ *   1. System calls from sys.h only. No C library function: errno, stdio, malloc and the set*id and
+ *      setrlimit wrappers all belong to the caller and its threads.
+ *   2. No thread-local storage, no stack protector, no sanitizer, no call through the PLT. The
+ *      child has the caller's thread pointer; its lazily bound symbols would take the linker's lock.
+ *      (`make check` compiles this file alone and wants no undefined symbol.)
+ *   3. Nothing is written but this stack and the report. Everything else was prepared by the
+ *      parent.
+ *   4. Every step that can fail says so: stage and index are stored before the step, the errno
+ *      after it. No failure is passed over.
+ *   5. One direction: operations in their order, then the program. If any step fails it never runs. */
+#include "child.h"
+
+#include "launch.h"
+#include "spawnkit.h"
+#include "sys.h"
+
+#include <errno.h>
+
+#if defined(__clang__) || __GNUC__ >= 11
+#define SK_BARE __attribute__((noinline, no_stack_protector, no_sanitize("address", "undefined", "thread")))
+#else
+#define SK_BARE __attribute__((noinline, optimize("no-stack-protector")))
+#endif
+
+/* Sends the report's state to a parent that does not share this memory. Smaller than PIPE_BUF, so
+ * it arrives whole; a parent that went away is no reason to stop. */
+static SK_BARE void tell(const struct sk_launch *launch)
+{
+    int32_t record[3];
+
+    if (launch->channel < 0)
+        return;
+    record[0] = launch->report.err;
+    record[1] = launch->report.stage;
+    record[2] = launch->report.index;
+    sys_write(launch->channel, record, sizeof record);
+}
+
+static SK_BARE void enter(struct sk_launch *launch, int stage, int index)
+{
+    launch->report.stage = stage;
+    launch->report.index = index;
+    tell(launch);
+}
+
+static SK_BARE void fail(struct sk_launch *launch, int error)
+{
+    /* A step that failed without an errno would read as success in the parent. */
+    launch->report.err = error < 0 ? -error : ECHILD;
+    tell(launch);
+    sys_exit(127);
+}
+
+/* Gives every signal in `set` one disposition. SIGKILL and SIGSTOP have theirs for ever. */
+static SK_BARE int set_dispositions(uint64_t set, void (*handler)(int))
+{
+    struct sk_sigaction action = {handler, 0, 0, 0};
+
+    for (int signal = 1; set; signal++, set >>= 1)
+        if ((set & 1) && signal != SIGKILL && signal != SIGSTOP) {
+            int result = sys_sigaction(signal, &action, 0);
+
+            if (result < 0)
+                return result;
+        }
+    return 0;
+}
+
+/* What CLONE_CLEAR_SIGHAND does where the kernel has it: a handler's code and data are the
+ * caller's, so none may run here. Ignored signals stay ignored. */
+static SK_BARE void clear_handlers(void)
+{
+    const struct sk_sigaction plain = {SIG_DFL, 0, 0, 0};
+    struct sk_sigaction now;
+
+    for (int signal = 1; signal <= SK_SIGNALS; signal++)
+        if (signal != SIGKILL && signal != SIGSTOP && sys_sigaction(signal, 0, &now) == 0 &&
+            now.handler != SIG_DFL && now.handler != SIG_IGN)
+            sys_sigaction(signal, &plain, 0);
+}
+
+/* Closes the descriptors of a range as /proc/self/fd lists them. Nothing is closed while the
+ * directory is being read, which would move its position: each pass collects, then closes, until a
+ * pass finds nothing. */
+static SK_BARE int close_listed(unsigned first, unsigned last)
+{
+    char data[4096] __attribute__((aligned(8)));
+    int directory = sys_open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int closed;
+
+    if (directory < 0)
+        return directory;
+    do {
+        long length;
+
+        closed = 0;
+        sys_rewind(directory);
+        length = sys_getdents(directory, data, sizeof data);
+        if (length < 0) {
+            sys_close(directory);
+            return (int)length;
+        }
+        while (length > 0) {
+            for (long at = 0; at < length;) {
+                const unsigned char *entry = (const unsigned char *)data + at;
+                unsigned fd = 0;
+                const unsigned char *digit = entry + 19; /* linux_dirent64.d_name */
+
+                at += entry[16] | entry[17] << 8; /* d_reclen; both machines are little-endian */
+                if (*digit < '0' || *digit > '9')
+                    continue;
+                for (; *digit >= '0' && *digit <= '9'; digit++)
+                    fd = fd * 10 + (*digit - '0');
+                if (fd >= first && fd <= last && (int)fd != directory) {
+                    sys_close((int)fd);
+                    closed = 1;
+                }
+            }
+            if (closed)
+                break;
+            length = sys_getdents(directory, data, sizeof data);
+        }
+    } while (closed);
+    sys_close(directory);
+    return 0;
+}
+
+/* The last resort, where neither close_range nor /proc is there. The limit may have been lowered
+ * under open descriptors, so the hard limit counts too, up to the kernel's default ceiling. */
+static SK_BARE void close_each(unsigned first, unsigned last)
+{
+    struct sk_rlimit limit = {0, 0};
+    uint64_t end = 1u << 20;
+
+    if (sys_rlimit(7 /* RLIMIT_NOFILE */, 0, &limit) == 0) {
+        if (limit.hard < end)
+            end = limit.hard;
+        if (limit.soft > end)
+            end = limit.soft;
+    }
+    if (end > (uint64_t)last + 1)
+        end = (uint64_t)last + 1;
+    for (uint64_t fd = first; fd < end; fd++)
+        sys_close((int)fd);
+}
+
+static SK_BARE void close_range(unsigned first, unsigned last)
+{
+    if (first > last || sys_close_range(first, last, 0) == 0)
+        return;
+    /* Old kernel, or a filter that answers with any errno it likes. */
+    if (close_listed(first, last) < 0)
+        close_each(first, last);
+}
+
+/* The same around the report pipe, which must live until exec closes it. */
+static SK_BARE void close_range_but(unsigned first, unsigned last, int channel)
+{
+    if (channel < 0 || (unsigned)channel < first || (unsigned)channel > last) {
+        close_range(first, last);
+        return;
+    }
+    if (channel > 0)
+        close_range(first, (unsigned)channel - 1);
+    close_range((unsigned)channel + 1, last);
+}
+
+static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op)
+{
+    struct sk_rlimit limit;
+    int result;
+
+    switch (op->code) {
+    case SK_OP_RLIMIT:
+        limit.soft = op->x;
+        limit.hard = op->y;
+        return sys_rlimit(op->a, &limit, 0);
+    case SK_OP_UMASK:
+        sys_umask(op->a);
+        return 0;
+    case SK_OP_SETSID:
+        result = sys_setsid();
+        return result < 0 ? result : 0;
+    case SK_OP_SETPGID:
+        return sys_setpgid(0, op->a);
+    case SK_OP_CHDIR:
+        return sys_chdir((const char *)launch->plan + op->text);
+    case SK_OP_DUP:
+        result = sys_dup3(op->a, op->b, op->x ? O_CLOEXEC : 0);
+        return result < 0 ? result : 0;
+    case SK_OP_KEEP:
+        return sys_fcntl(op->a, F_SETFD, 0);
+    case SK_OP_CLOSE:
+        sys_close(op->a); /* EBADF: it was not open; any other result leaves it closed too */
+        return 0;
+    case SK_OP_CLOSE_RANGE:
+        close_range_but((unsigned)op->x, (unsigned)op->y, launch->channel);
+        return 0;
+    case SK_OP_SIG_DEFAULT:
+        return set_dispositions(op->x, SIG_DFL);
+    case SK_OP_SIG_IGNORE:
+        return set_dispositions(op->x, SIG_IGN);
+    case SK_OP_SIG_MASK:
+        return sys_sigmask(SIG_SETMASK, &op->x, 0);
+    }
+    return -ENOSYS;
+}
+
+/* Tries the candidates in order, as execvp does: a path that is not there, or may not be run, does
+ * not hide a later one; but if none runs, "may not be run" is the better answer. */
+static SK_BARE void execute(struct sk_launch *launch)
+{
+    int error = 0, index = 0;
+
+    for (uint32_t i = 0; i < launch->plan->path_count; i++) {
+        int result;
+
+        enter(launch, SK_AT_EXEC, (int)i);
+        result = sys_execve(launch->paths[i], launch->argv, launch->envp);
+        if (!error || (result == -EACCES && error != -EACCES)) {
+            error = result;
+            index = (int)i;
+        }
+        if (result != -ENOENT && result != -ENOTDIR && result != -EACCES) {
+            error = result;
+            index = (int)i;
+            break;
+        }
+    }
+    launch->report.index = index;
+    fail(launch, error);
+}
+
+SK_BARE void sk__child_main(void *argument)
+{
+    struct sk_launch *launch = argument;
+
+    if (launch->clear_handlers)
+        clear_handlers();
+    for (uint32_t i = 0; i < launch->plan->op_count; i++) {
+        const struct sk_op *op = &launch->ops[i];
+        int result;
+
+        enter(launch, op->code, (int)i);
+        result = replay(launch, op);
+        if (result < 0)
+            fail(launch, result);
+    }
+    execute(launch);
+}
+
+SK_BARE void sk__child_probe(void *word)
+{
+    *(volatile uint32_t *)word = SK_PROBE_MARK;
+    sys_exit(0);
+}

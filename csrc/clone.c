@@ -1,0 +1,152 @@
+/* Making the process itself: one table of ways, from the newest kernel's to the oldest's.
+ *
+ * A way that is refused (old kernel, a filter, an emulator) is remembered, and the next one is
+ * tried at once; any other error is the caller's answer. Nothing exists yet when a way fails, so
+ * trying again is safe. */
+#include "core.h"
+
+#include "child.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+#ifndef CLONE_CLEAR_SIGHAND
+#define CLONE_CLEAR_SIGHAND 0x100000000ull
+#endif
+
+struct clone3_args { /* CLONE_ARGS_SIZE_VER0 */
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+};
+
+static const struct way {
+    int8_t clone3;      /* and with it CLONE_CLEAR_SIGHAND: Linux 5.5 */
+    int8_t clone_pidfd; /* Linux 5.2; else pidfd_open afterwards, safe while it is not reaped */
+    int8_t overlapped;  /* CLONE_VM without CLONE_VFORK, which qemu-user refuses */
+} ways[] = {
+    {1, 1, 1}, {0, 1, 1}, {0, 0, 1}, {0, 1, 0}, {0, 0, 0},
+};
+#define WAYS (int)(sizeof ways / sizeof *ways)
+
+static int first_way; /* the ones before it were refused */
+
+static int refused(int result)
+{
+    return result == -ENOSYS || result == -EPERM || result == -EINVAL || result == -E2BIG;
+}
+
+static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, int shared)
+{
+    struct clone3_args arguments = {
+        .flags = flags | CLONE_CLEAR_SIGHAND,
+        .pidfd = (uintptr_t)&child->pidfd,
+        .child_tid = (uintptr_t)&launch->word,
+        .exit_signal = SIGCHLD,
+    };
+
+    if (shared) {
+        arguments.stack = (uintptr_t)launch->stack_top - SK_STACK;
+        arguments.stack_size = SK_STACK;
+    }
+    launch->clear_handlers = 0;
+    return (int)sk_clone_call(SYS_clone3, (long)&arguments, sizeof arguments, 0, 0, 0,
+                              sk__child_main, launch);
+}
+
+/* Here the kernel leaves the caller's handlers in the child, so no signal may arrive before the
+ * child has reset them: all are blocked around the clone, and the child's mask is set by its plan. */
+static int clone_old(uint64_t flags, sk_child *child, struct sk_launch *launch, int shared)
+{
+    const uint64_t all = ~UINT64_C(0);
+    uint64_t mask;
+    int result;
+
+    launch->clear_handlers = 1;
+    sys_sigmask(SIG_SETMASK, &all, &mask);
+    result = (int)sk_clone_call(
+        SYS_clone,
+        SK_CLONE_ARGS((long)(flags | SIGCHLD), shared ? (long)launch->stack_top : 0,
+                      (long)&child->pidfd, (long)&launch->word),
+        sk__child_main, launch);
+    sys_sigmask(SIG_SETMASK, &mask, 0);
+    return result;
+}
+
+static int try_way(const struct way *way, sk_child *child, struct sk_launch *launch, int engine,
+                   int want_pidfd)
+{
+    int shared = engine != SK_FORK;
+    uint64_t flags = 0;
+    int result;
+
+    if (shared)
+        flags |= CLONE_VM | CLONE_CHILD_CLEARTID;
+    if (shared && (engine == SK_VFORK_WAITING || !way->overlapped))
+        flags |= CLONE_VFORK;
+    if (want_pidfd && way->clone_pidfd)
+        flags |= CLONE_PIDFD;
+    child->pidfd = -1;
+    result = way->clone3 ? clone_new(flags, child, launch, shared)
+                         : clone_old(flags, child, launch, shared);
+    if (result <= 0)
+        return result ? result : -ECHILD; /* a pid is never 0 here; 0 must not pass for one */
+    child->pid = result;
+    child->engine = flags & CLONE_VFORK ? SK_VFORK_WAITING : engine;
+    if (want_pidfd && !way->clone_pidfd) {
+        int pidfd = sys_pidfd_open(result, 0);
+
+        child->pidfd = pidfd < 0 ? -1 : pidfd; /* signals then go by pid, and only while unreaped */
+    }
+    return 0;
+}
+
+int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
+{
+    int first = __atomic_load_n(&first_way, __ATOMIC_RELAXED);
+    int result = -ENOSYS;
+
+    for (int i = first; i < WAYS; i++) {
+        result = try_way(&ways[i], child, launch, engine, want_pidfd);
+        if (result == 0) {
+            if (i != first)
+                __atomic_store_n(&first_way, i, __ATOMIC_RELAXED);
+            SK_KNOW(clone3, ways[i].clone3);
+            if (want_pidfd)
+                SK_KNOW(clone_pidfd, ways[i].clone_pidfd);
+            if (engine == SK_VFORK)
+                SK_KNOW(overlapped, ways[i].overlapped);
+            return 0;
+        }
+        if (!refused(result))
+            break;
+    }
+    return result;
+}
+
+int sk__memory_is_shared(struct sk_launch *launch)
+{
+    const uint64_t all = ~UINT64_C(0);
+    volatile uint32_t *word = (volatile uint32_t *)&launch->report.err;
+    int known = SK_KNOWN(shared_memory);
+    uint64_t mask;
+    int pid, status;
+
+    if (known >= 0)
+        return known;
+    /* clone() with CLONE_VFORK: valgrind and qemu-user run it as a fork, and abort on other forms.
+     * Exit signal 0, so that nobody's SIGCHLD handler hears of it. */
+    sys_sigmask(SIG_SETMASK, &all, &mask);
+    pid = (int)sk_clone_call(SYS_clone,
+                             SK_CLONE_ARGS(CLONE_VM | CLONE_VFORK, (long)launch->stack_top, 0, 0),
+                             sk__child_probe, (void *)(uintptr_t)word);
+    sys_sigmask(SIG_SETMASK, &mask, 0);
+    if (pid > 0)
+        while (sys_wait4(pid, &status, 0x40000000 /* __WALL */, 0) == -EINTR)
+            ; /* it has left already: CLONE_VFORK returned */
+    known = pid > 0 && *word == SK_PROBE_MARK;
+    *word = 0;
+    SK_KNOW(shared_memory, known);
+    return known;
+}

@@ -1,0 +1,49 @@
+/* What the parts of the core share with each other and nobody else. */
+#ifndef SK_CORE_H
+#define SK_CORE_H
+
+#include "sys.h" /* first: it asks for the GNU names of the system headers */
+
+#include "launch.h"
+#include "spawnkit.h"
+
+/* A fork of this process makes every handle, lock and cached answer about threads someone else's:
+ * the number tells handles made before from handles made after. */
+uint32_t sk__generation(void);
+
+/* Is this the thread the interpreter runs signal handlers on: the first one of the process? */
+int sk__main_thread(void);
+
+int64_t sk__now(void); /* CLOCK_MONOTONIC, nanoseconds */
+
+/* Is there something left of `deadline`, and how long may one call block? 0: the deadline has
+ * passed. 1: block at most *left. 2: block for as long as it takes. On the main thread a wait never
+ * blocks longer than SK_SLICE: a signal that arrives just before the system call does not interrupt
+ * it, and its handler would have to wait for the child. */
+#define SK_SLICE 100000000 /* 0.1 s */
+int sk__time_left(int64_t deadline, struct timespec *left);
+
+void sk__lock(sk_child *child);
+void sk__unlock(sk_child *child);
+
+/* Makes a child in sk__child_main on `launch`, by the best means this kernel allows. `engine` is
+ * one of ours. Fills pid and pidfd, or returns a negative errno and no child was made. */
+int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
+
+/* 1: a CLONE_VM child writes into our memory. Probed once. */
+int sk__memory_is_shared(struct sk_launch *launch);
+
+/* One engine each: 0 and a child, or a negative errno with child->stage set and no child. Where the
+ * child does not live in `launch`, the engine has given it back. */
+int sk__vfork_start(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
+int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd);
+int sk__posix_start(sk_child *child, struct sk_launch *launch, int want_pidfd);
+
+/* The fork engine's half of sk_settle: reads the report pipe. SK_OK when it has ended. */
+int sk__fork_listen(sk_child *child, int64_t deadline);
+
+extern sk_features sk__features; /* relaxed atomics; -1: not asked yet */
+#define SK_KNOW(feature, value) __atomic_store_n(&sk__features.feature, (value), __ATOMIC_RELAXED)
+#define SK_KNOWN(feature) __atomic_load_n(&sk__features.feature, __ATOMIC_RELAXED)
+
+#endif

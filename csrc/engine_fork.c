@@ -1,0 +1,85 @@
+/* The fork engine: the child has a copy of our memory and reports through a pipe.
+ *
+ * For places where memory is not shared (valgrind, qemu-user), and as the reference the other
+ * engines are compared with. The child sends {errno, stage, index} before each step, and exec
+ * closes the pipe. So end of file after "at exec" is success, end of file before it is a death, and
+ * nothing has to be guessed. */
+#include "core.h"
+
+#include <errno.h>
+
+static int is_target(const struct sk_launch *launch, int fd)
+{
+    for (uint32_t i = 0; i < launch->plan->op_count; i++) {
+        const struct sk_op *op = &launch->ops[i];
+
+        if ((op->code == SK_OP_DUP && op->b == fd) ||
+            ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
+            return 1;
+    }
+    return 0;
+}
+
+/* Moves the pipe to a number the plan will not write to. Each step takes the next free number, so
+ * it ends after at most as many steps as there are targets. */
+static int out_of_the_way(const struct sk_launch *launch, int fd)
+{
+    while (fd >= 0 && is_target(launch, fd)) {
+        int higher = sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+
+        sys_close(fd);
+        fd = higher;
+    }
+    return fd;
+}
+
+int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
+{
+    int32_t ends[2];
+    int result;
+
+    child->stage = SK_AT_CLONE;
+    result = sys_pipe(ends, O_CLOEXEC);
+    if (result == 0) {
+        launch->channel = out_of_the_way(launch, ends[1]);
+        result = launch->channel < 0 ? launch->channel
+                                     : sk__clone(child, launch, SK_FORK, want_pidfd);
+        if (launch->channel >= 0)
+            sys_close(launch->channel);
+        if (result < 0)
+            sys_close(ends[0]);
+        else
+            child->channel = ends[0];
+    }
+    sk__launch_give(launch);
+    if (result == 0)
+        child->stage = SK_AT_START;
+    return result;
+}
+
+int sk__fork_listen(sk_child *child, int64_t deadline)
+{
+    for (;;) {
+        struct pollfd channel = {child->channel, POLLIN, 0};
+        struct timespec left;
+        int32_t record[3];
+        int kind = sk__time_left(deadline, &left);
+        int ready = sys_poll(&channel, 1, kind == 2 ? NULL : &left);
+        long length;
+
+        if (ready == -EINTR)
+            return SK_AGAIN;
+        if (ready < 0)
+            return ready;
+        if (ready == 0)
+            return kind == 0 || (deadline >= 0 && sk__now() >= deadline) ? SK_TIMEOUT : SK_AGAIN;
+        length = sys_read(child->channel, record, sizeof record);
+        if (length == -EINTR)
+            return SK_AGAIN;
+        if (length != (long)sizeof record)
+            return SK_OK; /* end of file */
+        child->err = record[0];
+        child->stage = record[1];
+        child->index = record[2];
+    }
+}

@@ -1,0 +1,77 @@
+/* The launch plan: everything about a child that can be decided before it exists.
+ *
+ *   header | operations | their operands | paths, argv, environment        (strings end in NUL)
+ *
+ * One flat buffer without pointers. It means the same in shared memory, in copied memory and in
+ * another program, so one replay (child.c) serves every engine. The order of operations is the
+ * packer's business; the child only goes through. A plan always sets the signal mask, because the
+ * engines may start the child with every signal blocked. */
+#ifndef SK_PLAN_H
+#define SK_PLAN_H
+
+#include <stdint.h>
+
+#define SK_PLAN_MAGIC 0x31506b73u /* "skP1" in memory: a caller and a core of one version */
+
+struct sk_plan {
+    uint32_t magic;
+    uint32_t size;      /* of the whole buffer; its last byte is NUL */
+    uint32_t op_count;  /* operations follow the header at once */
+    uint32_t strings;   /* offset of the first path; argv and the environment follow */
+    uint32_t path_count; /* candidate programs, tried in order */
+    uint32_t argv_count;
+    uint32_t env_count;
+    uint32_t reserved;
+};
+
+struct sk_op {
+    uint16_t code;
+    uint16_t reserved;
+    int32_t a;
+    int32_t b;
+    uint32_t text; /* offset of a string in the plan */
+    uint64_t x;
+    uint64_t y;
+};
+
+/* Which engines can run an operation. */
+#define SK_ON_SHARED (1u << SK_VFORK | 1u << SK_VFORK_WAITING)
+#define SK_ON_COPY (1u << SK_FORK)
+#define SK_ON_POSIX (1u << SK_POSIX_SPAWN)
+#define SK_ON_OURS (SK_ON_SHARED | SK_ON_COPY)
+#define SK_ON_ALL (SK_ON_OURS | SK_ON_POSIX)
+
+/* The one table. A new attribute is a new row, a case in child.c, and a field in Python.
+ *
+ *  code          name           stage          engines      operands */
+#define SK_OPERATIONS(OP)                                                                       \
+    OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */    \
+    OP(UMASK,       "umask",       "umask",       SK_ON_OURS) /* a mask */                        \
+    OP(SETSID,      "setsid",      "setsid",      SK_ON_ALL)                                      \
+    OP(SETPGID,     "setpgid",     "setpgid",     SK_ON_ALL)  /* a group, 0: its own */           \
+    OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS) /* text directory */                \
+    OP(DUP,         "dup",         "descriptors", SK_ON_ALL)  /* a from, b to, x: close-on-exec */ \
+    OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */        \
+    OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                             \
+    OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */               \
+    OP(SIG_DEFAULT, "sig_default", "signals",     SK_ON_ALL)  /* x: bit n-1 is signal n */        \
+    OP(SIG_IGNORE,  "sig_ignore",  "signals",     SK_ON_OURS) /* x likewise */                    \
+    OP(SIG_MASK,    "sig_mask",    "signals",     SK_ON_ALL)  /* x: the blocked signals */
+
+enum sk_operation {
+    SK_OP_NONE,
+#define SK_ENUM(code, name, stage, engines) SK_OP_##code,
+    SK_OPERATIONS(SK_ENUM)
+#undef SK_ENUM
+    SK_OP_COUNT,
+
+    /* Stages that are no operation. */
+    SK_AT_PLAN = 100, /* the plan itself is malformed */
+    SK_AT_MEMORY,     /* the child's stack */
+    SK_AT_CLONE,      /* making the process */
+    SK_AT_START,      /* it exists and has done nothing yet */
+    SK_AT_EXEC,       /* every operation is done; the program is being loaded */
+    SK_AT_SPAWN       /* somewhere inside the C library's posix_spawn */
+};
+
+#endif

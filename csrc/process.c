@@ -1,0 +1,71 @@
+/* Facts about the calling process and thread that the rest of the core asks for. */
+#include "core.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+static uint32_t generation;
+static pthread_once_t watch_forks = PTHREAD_ONCE_INIT;
+
+static void forked(void) { __atomic_add_fetch(&generation, 1, __ATOMIC_RELAXED); }
+
+static void start_watching(void)
+{
+    generation = 1; /* 0 is a handle that was never used */
+    pthread_atfork(NULL, NULL, forked);
+}
+
+uint32_t sk__generation(void)
+{
+    pthread_once(&watch_forks, start_watching);
+    return __atomic_load_n(&generation, __ATOMIC_RELAXED);
+}
+
+int sk__main_thread(void)
+{
+    /* The thread that forks is the first thread of the new process: ask again after a fork. */
+    static __thread uint32_t asked_in;
+    static __thread int main_thread;
+    uint32_t now = sk__generation();
+
+    if (asked_in != now) {
+        main_thread = sys_gettid() == sys_getpid();
+        asked_in = now;
+    }
+    return main_thread;
+}
+
+int64_t sk__now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the vDSO's, no system call */
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+int sk__time_left(int64_t deadline, struct timespec *left)
+{
+    int64_t block = INT64_MAX;
+
+    if (deadline >= 0) {
+        block = deadline ? deadline - sk__now() : 0;
+        if (block <= 0) {
+            left->tv_sec = left->tv_nsec = 0;
+            return 0;
+        }
+    }
+    if (block > SK_SLICE && sk__main_thread())
+        block = SK_SLICE;
+    left->tv_sec = block / 1000000000;
+    left->tv_nsec = block % 1000000000;
+    return block == INT64_MAX ? 2 : 1;
+}
+
+/* Held for a few system calls that never block, so whoever waits need not sleep in the kernel. */
+void sk__lock(sk_child *child)
+{
+    while (__atomic_exchange_n(&child->lock, 1, __ATOMIC_ACQUIRE))
+        sched_yield();
+}
+
+void sk__unlock(sk_child *child) { __atomic_store_n(&child->lock, 0, __ATOMIC_RELEASE); }

@@ -1,0 +1,181 @@
+/* The whole C interface of spawnkit: a launch plan in, a child process out.
+ *
+ * The core knows nothing of Python. A caller packs a launch plan (plan.h), allocates a zeroed
+ * `sk_child`, and calls sk_spawn, then sk_settle and sk_wait. Nothing here allocates on behalf of
+ * the caller, prints, or installs a signal handler.
+ *
+ * Results: 0 is success, a negative number is an errno, a positive one is an `sk_result`.
+ * No call loops on EINTR: it returns SK_AGAIN with its state kept, and is called again. */
+#ifndef SPAWNKIT_H
+#define SPAWNKIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The part between the two marks is also read by csrc/build.py, so that C and Python cannot
+ * disagree about a field: plain declarations only. */
+/* cffi: begin */
+
+enum sk_result {
+    SK_OK = 0,
+    SK_AGAIN = 1,   /* interrupted, or time to let the caller run its signal handlers: call again */
+    SK_TIMEOUT = 2, /* the deadline passed; the child is as it was */
+    SK_FAILED = 3,  /* the setup failed: .err, .stage, .index; the child is reaped */
+    SK_DIED = 4,    /* it died before its program ran: .stage, .status; reaped */
+    SK_LOST = 5,    /* someone else took the status and the kernel cannot give it back */
+    SK_STALE = 6,   /* the handle belongs to the process this one was forked from */
+    SK_DONE = 7     /* the process has been waited for: nothing to signal */
+};
+
+enum sk_engine {
+    SK_CHOOSE = 0,
+    SK_VFORK = 1,         /* shared memory, the caller goes on while the child sets itself up */
+    SK_VFORK_WAITING = 2, /* shared memory, the kernel holds the caller until exec */
+    SK_FORK = 3,          /* copied memory, the child reports through a pipe */
+    SK_POSIX_SPAWN = 4    /* the C library's; only where asked for by name */
+};
+
+enum sk_state {
+    SK_NEW = 0,
+    SK_SETUP = 1,   /* made, not yet known to run its program */
+    SK_RUNNING = 2, /* the program runs, or has ended and was not waited for */
+    SK_ENDED = 3,   /* reaped: status and rusage are set */
+    SK_NEVER = 4,   /* the program never ran; the child is reaped */
+    SK_GONE = 5     /* reaped by someone else; status known only if `status_known` */
+};
+
+/* Flags of sk_spawn. */
+enum sk_flag {
+    SK_PIDFD = 1,        /* take a pidfd: what makes signals and timed waits safe */
+    SK_PIDFD_IF_MAIN = 2 /* take one only on the thread that runs signal handlers, whose waits
+                          * must return now and then (and on all, once a status was stolen) */
+};
+
+/* One child. The caller owns the memory, zeroed before sk_spawn or sk_attach; it may be freed
+ * after sk_drop. Every field is for reading only. */
+typedef struct sk_child {
+    int32_t pid;           /* 0: no process was made */
+    int32_t pidfd;         /* close-on-exec, ours; -1: none; meaningless while pid is 0 */
+    int32_t state;         /* enum sk_state */
+    int32_t engine;        /* enum sk_engine: the one that made it */
+    int32_t err;           /* errno of the step that failed, 0: none */
+    int32_t stage;         /* where setup stands or stood: an operation's code, or SK_AT_… */
+    int32_t index;         /* which operation of the plan; at SK_AT_EXEC, which candidate path */
+    int32_t status;        /* as wait(2) gives it; valid in SK_ENDED, and in SK_NEVER after SK_DIED */
+    int32_t status_known;  /* 0: nobody knows how it ended */
+    int32_t usage_known;   /* 0: rusage went to whoever reaped it */
+    int32_t attached;      /* found by pid, not made by us */
+    int32_t channel;       /* read end of the fork engine's report pipe, -1: none */
+    uint32_t generation;   /* which process of a line of forks the handle belongs to */
+    uint32_t lock;         /* guards everything that reaps, signals or closes */
+    int32_t users;         /* threads inside a call that uses pidfd */
+    int64_t started;       /* CLOCK_MONOTONIC, nanoseconds */
+    int64_t ended;         /* the same, when it was reaped */
+    int64_t parent_maxrss; /* our own peak in KiB when it was reaped: a floor under its ru_maxrss */
+    int64_t rusage[18];    /* struct rusage as the kernel writes it: utime s, us, stime s, us, … */
+    void *launch;          /* memory the child still uses, NULL: none */
+} sk_child;
+
+/* Starts the plan's program. Returns 0 as soon as a child exists (SK_SETUP or SK_RUNNING), else an
+ * errno with .stage set and no child made. The plan is copied. */
+int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags);
+
+/* Waits until the program runs (SK_OK) or cannot (SK_FAILED, SK_DIED). `deadline` is on
+ * CLOCK_MONOTONIC in nanoseconds, -1: none. On SK_TIMEOUT .stage and .index say where it stands. */
+int sk_settle(sk_child *child, int64_t deadline);
+
+/* Waits until the process has ended and reaps it. A deadline of 0 asks without waiting. -ECHILD: a
+ * process that was attached and is not our child. */
+int sk_wait(sk_child *child, int64_t deadline);
+
+/* Signals the process, and never another one: SK_DONE once it was reaped. Signal 0 only asks. */
+int sk_signal(sk_child *child, int signal);
+
+/* Makes a handle for a running process: 0, -ESRCH, or another errno. */
+int sk_attach(sk_child *child, int pid);
+
+/* Closes what the handle holds. A child still running lives on; one still in its setup keeps the
+ * memory it uses, which is then never reused. */
+void sk_drop(sk_child *child);
+
+/* Streams of a child: our ends of the pipes, what is fed and what was gathered. Zeroed by the
+ * caller, opened by sk_pump_open, freed by sk_pump_close. */
+typedef struct sk_buffer {
+    char *data; /* malloc'ed, NULL while nothing came */
+    size_t length;
+    size_t room;
+} sk_buffer;
+
+typedef struct sk_pump {
+    int32_t ours[3];   /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
+    int32_t theirs[3]; /* the child's ends; closed when sk_pump_run starts */
+    int32_t broken;    /* 1: the child closed its stdin before all was written */
+    int32_t patience;  /* the first look at a child that may be short-lived is over */
+    const char *input; /* kept alive by the caller */
+    size_t input_length;
+    size_t input_done;
+    sk_buffer output[2]; /* stdout, stderr */
+} sk_pump;
+
+/* Makes the pipes asked for (1: stdin, 2: stdout, 4: stderr), all close-on-exec. On an error all
+ * of them are closed again. */
+int sk_pump_open(sk_pump *pump, int which);
+
+/* Feeds and gathers until every stream has ended, then waits as sk_wait does. Called again after
+ * SK_AGAIN or SK_TIMEOUT it goes on where it was and no byte is lost. */
+int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
+
+/* Takes what is in the pipes now, without waiting for more; for a child that was killed. */
+int sk_pump_drain(sk_pump *pump);
+
+/* Closes and frees everything; harmless when repeated. */
+void sk_pump_close(sk_pump *pump);
+
+/* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
+ * close(target). `scratch` marks a target that only serves a ring and must be close-on-exec. */
+typedef struct sk_move {
+    int32_t source;
+    int32_t target;
+    int32_t scratch;
+} sk_move;
+
+typedef struct sk_wanted {
+    int32_t target;
+    int32_t source;  /* -1: closed in the child */
+    int32_t readers; /* the planner's own: moves that still read this target */
+    int32_t done;    /* likewise */
+} sk_wanted;
+
+/* Orders a map of descriptors so that no source is overwritten before its last use. Targets must
+ * be ascending, distinct and not negative. `moves` has room for 2 * count. Returns how many were
+ * written. `wanted` is used up. */
+int sk_plan_descriptors(sk_wanted *wanted, int count, sk_move *moves);
+
+/* What this kernel lets us do; each is asked once. -1: not known yet, 0: no, 1: yes. */
+typedef struct sk_features {
+    int32_t shared_memory; /* clone(CLONE_VM) shares memory (not so under valgrind, qemu-user) */
+    int32_t overlapped;    /* … also without CLONE_VFORK */
+    int32_t clone3;        /* with CLONE_CLEAR_SIGHAND */
+    int32_t clone_pidfd;   /* CLONE_PIDFD */
+    int32_t pidfd_open;
+    int32_t pidfd_wait;    /* waitid(P_PIDFD) */
+    int32_t pidfd_signal;  /* pidfd_send_signal */
+    int32_t pidfd_info;    /* PIDFD_GET_INFO tells the exit status after a stolen wait */
+    int32_t close_range;
+    int32_t status_stolen; /* how many statuses were lost to a stranger's wait so far */
+} sk_features;
+
+void sk_probe(sk_features *features);
+
+/* The name of a stage (an operation's, or one of SK_AT_…), and an operation's code by its name
+ * (-1: none such). The table itself is in plan.h. */
+const char *sk_stage_name(int stage);
+int sk_operation_code(const char *name);
+int sk_operation_on(int code, int engine); /* 1: that engine can run it */
+
+/* Unmaps cached child stacks and returns how many there were. */
+int sk_trim(void);
+
+/* cffi: end */
+
+#endif

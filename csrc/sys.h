@@ -1,0 +1,177 @@
+/* The system calls behind names: raw, no errno, no cancellation points. Each returns what the
+ * kernel does: a result, or a negative errno.
+ *
+ * Raw because the child shares the caller's thread-local storage (a C library call would write the
+ * caller's errno), and because this is the one seam where tests can make a call fail. The C
+ * library's versions of setrlimit, setsid and friends also take locks a vforked child must not. */
+#ifndef SK_SYS_H
+#define SK_SYS_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#if defined(__x86_64__) && defined(__LP64__)
+#include "arch_x86_64.h"
+#elif defined(__aarch64__) && defined(__LP64__)
+#include "arch_aarch64.h"
+#else
+#error "spawnkit's core knows x86-64 and aarch64 Linux; add an arch_*.h beside these for another"
+#endif
+
+/* Numbers are the same on every architecture since Linux 5.1; older headers lack the names. */
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+#define SK_SIGNALS 64 /* the kernel's count; a signal set is one 64-bit word */
+
+struct sk_sigaction { /* the kernel's, which is not the C library's */
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+struct sk_rlimit {
+    uint64_t soft;
+    uint64_t hard;
+};
+
+#define SK_INLINE static inline __attribute__((always_inline, unused))
+#define SK_SYS(number, a, b, c, d, e)                                                             \
+    sk_syscall((number), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+
+SK_INLINE int sys_close(int fd) { return (int)SK_SYS(SYS_close, fd, 0, 0, 0, 0); }
+SK_INLINE int sys_open(const char *path, int flags)
+{
+    return (int)SK_SYS(SYS_openat, AT_FDCWD, path, flags, 0, 0);
+}
+SK_INLINE long sys_read(int fd, void *data, size_t size)
+{
+    return SK_SYS(SYS_read, fd, data, size, 0, 0);
+}
+SK_INLINE long sys_write(int fd, const void *data, size_t size)
+{
+    return SK_SYS(SYS_write, fd, data, size, 0, 0);
+}
+SK_INLINE int sys_pipe(int32_t ends[2], int flags)
+{
+    return (int)SK_SYS(SYS_pipe2, ends, flags, 0, 0, 0);
+}
+SK_INLINE int sys_dup3(int from, int to, int flags)
+{
+    return (int)SK_SYS(SYS_dup3, from, to, flags, 0, 0);
+}
+SK_INLINE int sys_fcntl(int fd, int command, long argument)
+{
+    return (int)SK_SYS(SYS_fcntl, fd, command, argument, 0, 0);
+}
+SK_INLINE int sys_close_range(unsigned first, unsigned last, unsigned flags)
+{
+    return (int)SK_SYS(SYS_close_range, first, last, flags, 0, 0);
+}
+SK_INLINE long sys_rewind(int fd) { return SK_SYS(SYS_lseek, fd, 0, 0, 0, 0); }
+SK_INLINE long sys_getdents(int fd, void *data, size_t size)
+{
+    return SK_SYS(SYS_getdents64, fd, data, size, 0, 0);
+}
+SK_INLINE int sys_poll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
+{
+    return (int)SK_SYS(SYS_ppoll, fds, count, timeout, 0, 8);
+}
+SK_INLINE int sys_chdir(const char *path) { return (int)SK_SYS(SYS_chdir, path, 0, 0, 0, 0); }
+SK_INLINE int sys_umask(int mask) { return (int)SK_SYS(SYS_umask, mask, 0, 0, 0, 0); }
+SK_INLINE int sys_setsid(void) { return (int)SK_SYS(SYS_setsid, 0, 0, 0, 0, 0); }
+SK_INLINE int sys_setpgid(int pid, int group)
+{
+    return (int)SK_SYS(SYS_setpgid, pid, group, 0, 0, 0);
+}
+SK_INLINE int sys_rlimit(int resource, const struct sk_rlimit *to, struct sk_rlimit *from)
+{
+    return (int)SK_SYS(SYS_prlimit64, 0, resource, to, from, 0);
+}
+SK_INLINE int sys_sigaction(int signal, const struct sk_sigaction *to, struct sk_sigaction *from)
+{
+    return (int)SK_SYS(SYS_rt_sigaction, signal, to, from, 8, 0);
+}
+SK_INLINE int sys_sigmask(int how, const uint64_t *to, uint64_t *from)
+{
+    return (int)SK_SYS(SYS_rt_sigprocmask, how, to, from, 8, 0);
+}
+SK_INLINE int sys_sigtake(const uint64_t *set, const struct timespec *timeout)
+{
+    return (int)SK_SYS(SYS_rt_sigtimedwait, set, 0, timeout, 8, 0);
+}
+SK_INLINE int sys_execve(const char *path, char *const *argv, char *const *envp)
+{
+    return (int)SK_SYS(SYS_execve, path, argv, envp, 0, 0);
+}
+SK_INLINE void sys_exit(int code)
+{
+    for (;;)
+        SK_SYS(SYS_exit_group, code, 0, 0, 0, 0);
+}
+SK_INLINE int sys_getpid(void) { return (int)SK_SYS(SYS_getpid, 0, 0, 0, 0, 0); }
+SK_INLINE int sys_gettid(void) { return (int)SK_SYS(SYS_gettid, 0, 0, 0, 0, 0); }
+SK_INLINE int sys_kill(int pid, int signal) { return (int)SK_SYS(SYS_kill, pid, signal, 0, 0, 0); }
+SK_INLINE int sys_wait4(int pid, int *status, int options, void *rusage)
+{
+    return (int)SK_SYS(SYS_wait4, pid, status, options, rusage, 0);
+}
+SK_INLINE int sys_waitid(int type, int id, siginfo_t *info, int options, void *rusage)
+{
+    return (int)SK_SYS(SYS_waitid, type, id, info, options, rusage);
+}
+SK_INLINE int sys_pidfd_open(int pid, unsigned flags)
+{
+    return (int)SK_SYS(SYS_pidfd_open, pid, flags, 0, 0, 0);
+}
+SK_INLINE int sys_pidfd_signal(int pidfd, int signal)
+{
+    return (int)SK_SYS(SYS_pidfd_send_signal, pidfd, signal, 0, 0, 0);
+}
+SK_INLINE int sys_ioctl(int fd, unsigned long request, void *argument)
+{
+    return (int)SK_SYS(SYS_ioctl, fd, request, argument, 0, 0);
+}
+SK_INLINE int sys_getrusage(int who, void *rusage)
+{
+    return (int)SK_SYS(SYS_getrusage, who, rusage, 0, 0, 0);
+}
+SK_INLINE int sys_futex_wait(const uint32_t *word, uint32_t value, const struct timespec *timeout)
+{
+    return (int)SK_SYS(SYS_futex, word, 0 /* FUTEX_WAIT, shared: so is the kernel's wake */, value,
+                       timeout, 0);
+}
+SK_INLINE void *sys_mmap(size_t size, int protection, int flags)
+{
+    return (void *)sk_syscall(SYS_mmap, 0, (long)size, protection, flags, -1, 0);
+}
+SK_INLINE int sys_mprotect(void *address, size_t size, int protection)
+{
+    return (int)SK_SYS(SYS_mprotect, address, size, protection, 0, 0);
+}
+SK_INLINE int sys_munmap(void *address, size_t size)
+{
+    return (int)SK_SYS(SYS_munmap, address, size, 0, 0, 0);
+}
+
+#endif

@@ -1,0 +1,386 @@
+/* Waiting and signalling: one handle, any number of threads.
+ *
+ * Blocking is done without the lock, on something that does not change the child (its pidfd, its
+ * futex word, WNOWAIT). Reaping, signalling and closing the pidfd are done under the lock and never
+ * block. So
+ *   1. thread A and thread B both learn that the child has ended;
+ *   2. A takes the lock, reaps it, writes the status, leaves;
+ *   3. B takes the lock, sees SK_ENDED, and returns the same status;
+ * and a signal sent in between finds either a process that is not reaped yet, whose pid nobody else
+ * can have, or a handle that says it is over. */
+#include "core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define P_PIDFD_ 3 /* P_PIDFD, Linux 5.4 */
+
+/* PIDFD_GET_INFO, Linux 6.13; its exit status, also for processes already reaped, Linux 6.15. */
+struct pidfd_info {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+#define INFO_EXIT (UINT64_C(1) << 3)
+#define GET_INFO (3ul << 30 | sizeof(struct pidfd_info) << 16 | 0xFFul << 8 | 11)
+
+static int is_over(const sk_child *child) { return child->state >= SK_ENDED; }
+
+/* Lock held. The child has left the launch block: keep its report, give the block back. */
+static void take_report(sk_child *child)
+{
+    struct sk_launch *launch = child->launch;
+
+    if (!launch)
+        return;
+    child->err = launch->report.err;
+    child->stage = launch->report.stage;
+    child->index = launch->report.index;
+    child->launch = NULL;
+    if (__atomic_load_n(&launch->word, __ATOMIC_ACQUIRE) == 0)
+        sk__launch_give(launch);
+    /* else the kernel never said that the child is out: leave the block mapped for good */
+}
+
+static void close_descriptors(sk_child *child)
+{
+    if (child->pidfd >= 0)
+        sys_close(child->pidfd);
+    if (child->channel >= 0)
+        sys_close(child->channel);
+    child->pidfd = child->channel = -1;
+}
+
+/* Lock held. What the end of a child means depends on how far its setup had come. */
+static void conclude(sk_child *child, int status, int status_known)
+{
+    int was_in_setup;
+
+    take_report(child);
+    was_in_setup = child->state == SK_SETUP;
+    child->status = status;
+    child->status_known = status_known;
+    child->ended = sk__now();
+    if (was_in_setup && (child->err || child->stage != SK_AT_EXEC))
+        child->state = SK_NEVER;
+    else
+        child->state = child->usage_known ? SK_ENDED : SK_GONE;
+}
+
+static int outcome(const sk_child *child)
+{
+    switch (child->state) {
+    case SK_NEVER:
+        return child->err ? SK_FAILED : SK_DIED;
+    case SK_GONE:
+        return child->status_known ? SK_OK : SK_LOST;
+    }
+    return SK_OK;
+}
+
+/* Lock held. Somebody else waited for our child, or SIGCHLD is ignored and the kernel threw its
+ * status away. A pidfd may still tell how it ended; what it used is gone. */
+static void conclude_stolen(sk_child *child)
+{
+    struct pidfd_info info;
+
+    memset(&info, 0, sizeof info);
+    info.mask = INFO_EXIT;
+    __atomic_add_fetch(&sk__features.status_stolen, 1, __ATOMIC_RELAXED);
+    if (child->pidfd >= 0 && sys_ioctl(child->pidfd, GET_INFO, &info) == 0 &&
+        (info.mask & INFO_EXIT))
+        conclude(child, info.exit_code, 1);
+    else
+        conclude(child, 0, 0);
+}
+
+static int to_status(const siginfo_t *info)
+{
+    switch (info->si_code) {
+    case CLD_KILLED:
+        return info->si_status;
+    case CLD_DUMPED:
+        return info->si_status | 0x80;
+    }
+    return (info->si_status & 0xff) << 8;
+}
+
+/* Waits for the child in one of the two ways, by pidfd or by pid. */
+static int wait_id(const sk_child *child, siginfo_t *info, int options, void *rusage)
+{
+    info->si_pid = 0;
+    if (child->pidfd >= 0 && SK_KNOWN(pidfd_wait) != 0) {
+        int result = sys_waitid(P_PIDFD_, child->pidfd, info, options, rusage);
+
+        if (result != -EINVAL) {
+            if (SK_KNOWN(pidfd_wait) < 0)
+                SK_KNOW(pidfd_wait, 1);
+            return result;
+        }
+        SK_KNOW(pidfd_wait, 0);
+    }
+    return sys_waitid(P_PID, child->pid, info, options, rusage);
+}
+
+/* Lock held. Takes the status if there is one: 1 when the handle is over, 0 when the child lives,
+ * a negative errno. */
+static int reap(sk_child *child)
+{
+    int64_t own[18];
+    siginfo_t info;
+    int result;
+
+    if (is_over(child))
+        return 1;
+    result = wait_id(child, &info, WEXITED | WNOHANG, child->rusage);
+    if (result == -ECHILD) {
+        conclude_stolen(child);
+        return 1;
+    }
+    if (result < 0)
+        return result;
+    if (info.si_pid == 0)
+        return 0;
+    child->usage_known = 1;
+    if (sys_getrusage(RUSAGE_SELF, own) == 0)
+        child->parent_maxrss = own[4];
+    conclude(child, to_status(&info), 1);
+    return 1;
+}
+
+/* Sleeps until the child may have ended, a signal came, or the time is up. */
+static int sleep_on(sk_child *child, int64_t deadline)
+{
+    struct timespec left;
+    int kind = sk__time_left(deadline, &left);
+
+    if (kind == 0)
+        return SK_TIMEOUT;
+    if (child->pidfd >= 0) {
+        struct pollfd end = {child->pidfd, POLLIN, 0};
+        int ready = sys_poll(&end, 1, kind == 2 ? NULL : &left);
+
+        return ready == -EINTR ? SK_AGAIN : ready < 0 ? ready : SK_OK;
+    }
+    if (deadline < 0) {
+        siginfo_t info;
+        int result = wait_id(child, &info, WEXITED | WNOWAIT, NULL);
+
+        return result == -EINTR ? SK_AGAIN : result < 0 && result != -ECHILD ? result : SK_OK;
+    }
+    /* No pidfd (Linux before 5.3, or forbidden) and a deadline: nothing to sleep on but the clock.
+     * An eighth of the child's age, so that short waits stay exact and long ones cheap. */
+    {
+        int64_t step = (sk__now() - child->started) / 8;
+        int64_t nap = step < 200000 ? 200000 : step > 10000000 ? 10000000 : step;
+        int64_t whole = left.tv_sec * INT64_C(1000000000) + left.tv_nsec;
+
+        if (nap > whole)
+            nap = whole;
+        left.tv_sec = 0;
+        left.tv_nsec = nap;
+        return sys_poll(NULL, 0, &left) == -EINTR ? SK_AGAIN : SK_OK;
+    }
+}
+
+/* Waits for the end and reaps, whatever state the handle is in. */
+static int await_end(sk_child *child, int64_t deadline)
+{
+    for (;;) {
+        int slept = sleep_on(child, deadline);
+        int result;
+
+        if (slept < 0 || slept == SK_AGAIN)
+            return slept;
+        sk__lock(child);
+        result = reap(child);
+        sk__unlock(child);
+        if (result)
+            return result < 0 ? result : outcome(child);
+        if (slept == SK_TIMEOUT)
+            return SK_TIMEOUT;
+        if (child->pidfd >= 0) {
+            /* Either the slice is over, or a tracer has yet to let the dead child go: it counts as
+             * ended for poll and not for waitid. */
+            struct timespec moment = {0, 1000000};
+            struct pollfd end = {child->pidfd, POLLIN, 0};
+            struct timespec none = {0, 0};
+
+            if (sys_poll(&end, 1, &none) == 1)
+                sys_poll(NULL, 0, &moment);
+        }
+        if (sk__main_thread())
+            return SK_AGAIN;
+    }
+}
+
+/* Waits for the child's own word on its setup. SK_OK: it has been given, one way or the other. */
+static int await_report(sk_child *child, int64_t deadline)
+{
+    struct sk_launch *launch = child->launch;
+
+    if (child->channel >= 0)
+        return sk__fork_listen(child, deadline);
+    if (!launch)
+        return SK_OK;
+    while (__atomic_load_n(&launch->word, __ATOMIC_ACQUIRE)) {
+        struct timespec left;
+        int kind = sk__time_left(deadline, &left);
+        int result;
+
+        child->stage = launch->report.stage;
+        child->index = launch->report.index;
+        if (kind == 0)
+            return SK_TIMEOUT;
+        result = sys_futex_wait(&launch->word, 1, kind == 2 ? NULL : &left);
+        if (result == -EINTR || (result == -ETIMEDOUT && sk__main_thread()))
+            return SK_AGAIN;
+        if (result < 0 && result != -EAGAIN && result != -ETIMEDOUT)
+            return result;
+    }
+    return SK_OK;
+}
+
+static int settle(sk_child *child, int64_t deadline)
+{
+    int result;
+
+    if (child->state != SK_SETUP)
+        return outcome(child);
+    result = await_report(child, deadline);
+    if (result != SK_OK)
+        return result;
+    sk__lock(child);
+    take_report(child);
+    if (child->channel >= 0) {
+        sys_close(child->channel);
+        child->channel = -1;
+    }
+    if (child->state == SK_SETUP && !child->err && child->stage == SK_AT_EXEC)
+        child->state = SK_RUNNING;
+    sk__unlock(child);
+    if (child->state != SK_SETUP)
+        return outcome(child);
+    return await_end(child, deadline); /* it is on its way out */
+}
+
+static int enter(sk_child *child)
+{
+    if (child->generation != sk__generation())
+        return SK_STALE;
+    sk__lock(child);
+    child->users++;
+    sk__unlock(child);
+    return SK_OK;
+}
+
+/* The last thread out closes the pidfd: closed earlier, its number could be another file by the
+ * time the next thread polls it. */
+static int leave(sk_child *child, int result)
+{
+    sk__lock(child);
+    if (--child->users == 0 && is_over(child))
+        close_descriptors(child);
+    sk__unlock(child);
+    return result;
+}
+
+int sk_settle(sk_child *child, int64_t deadline)
+{
+    int result = enter(child);
+
+    return result ? result : leave(child, settle(child, deadline));
+}
+
+/* A process found by its pid may be anyone's, and its end is then not ours to wait for. */
+static int is_our_child(sk_child *child)
+{
+    siginfo_t info;
+
+    return is_over(child) || wait_id(child, &info, WEXITED | WNOHANG | WNOWAIT, NULL) != -ECHILD;
+}
+
+int sk_wait(sk_child *child, int64_t deadline)
+{
+    int result = enter(child);
+
+    if (result)
+        return result;
+    if (child->attached && !is_our_child(child))
+        return leave(child, -ECHILD);
+    if (child->channel >= 0)
+        result = settle(child, deadline);
+    if (result == SK_OK)
+        result = is_over(child) ? outcome(child) : await_end(child, deadline);
+    return leave(child, result);
+}
+
+/* Lock held. Without a pidfd: a pid is ours for as long as nobody has reaped it, and we would know. */
+static int signal_by_pid(const sk_child *child, int signal)
+{
+    siginfo_t info;
+
+    if (!child->attached && wait_id(child, &info, WEXITED | WNOHANG | WNOWAIT, NULL) == -ECHILD)
+        return -ESRCH;
+    return sys_kill(child->pid, signal);
+}
+
+int sk_signal(sk_child *child, int signal)
+{
+    int result = enter(child);
+
+    if (result)
+        return result;
+    sk__lock(child);
+    if (is_over(child) || child->pid <= 0) {
+        result = SK_DONE; /* a pid of 0 or -1 would signal our own group, or everyone */
+    } else {
+        result = -ENOSYS;
+        if (child->pidfd >= 0)
+            result = sys_pidfd_signal(child->pidfd, signal);
+        if (result == -ENOSYS || (result == -EPERM && SK_KNOWN(pidfd_signal) != 1))
+            result = signal_by_pid(child, signal);
+        else if (result == 0)
+            SK_KNOW(pidfd_signal, 1);
+        if (result == -ESRCH)
+            result = SK_DONE;
+    }
+    sk__unlock(child);
+    return leave(child, result);
+}
+
+int sk_attach(sk_child *child, int pid)
+{
+    int pidfd;
+
+    child->channel = child->pidfd = -1;
+    child->generation = sk__generation();
+    child->pid = pid;
+    child->attached = 1;
+    child->stage = SK_AT_EXEC;
+    child->state = SK_RUNNING;
+    child->started = sk__now();
+    pidfd = sys_pidfd_open(pid, 0);
+    if (pidfd >= 0)
+        child->pidfd = pidfd;
+    else if (pidfd == -ENOSYS || pidfd == -EPERM)
+        pidfd = sys_kill(pid, 0) == -ESRCH ? -ESRCH : 0;
+    return pidfd < 0 ? pidfd : 0;
+}
+
+void sk_drop(sk_child *child)
+{
+    struct sk_launch *launch = child->launch;
+
+    /* After a fork the numbers may name other files here, and the block other memory. */
+    if (!child->generation || child->generation != sk__generation())
+        return;
+    child->launch = NULL;
+    if (launch && __atomic_load_n(&launch->word, __ATOMIC_ACQUIRE) == 0)
+        sk__launch_give(launch);
+    if (child->pid > 0)
+        close_descriptors(child);
+    child->generation = 0;
+}

@@ -1,0 +1,97 @@
+"""Fast, exact, safe process creation for Linux.
+
+>>> import spawnkit
+>>> spawnkit.run(["echo", "hello"], capture=True).stdout
+b'hello\\n'
+
+`run` runs a command to its end; `Cmd` describes, starts and waits; `start_process` and `Process`
+are the layer below, after Go's os package. `python -m spawnkit` is the command line.
+
+Importing this loads nothing but names: each module comes with the first use of what it defines.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._features import features
+    from .attributes import RLIM_INFINITY, ProcAttr, SysProcAttr
+    from .cmd import Cmd
+    from .errors import Error, ExitError, ProcessDone, SpawnError, StatusLost, TimeoutExpired
+    from .process import INTERRUPT, KILL, Process, find_process, start_process
+    from ._run import Result, run
+    from .state import ProcessState, Rusage, WaitStatus
+    from .streams import DEVNULL, PIPE, STDOUT
+
+_HOME = {
+    "run": "_run",
+    "Result": "_run",
+    "Cmd": "cmd",
+    "PIPE": "streams",
+    "DEVNULL": "streams",
+    "STDOUT": "streams",
+    "SysProcAttr": "attributes",
+    "ProcAttr": "attributes",
+    "RLIM_INFINITY": "attributes",
+    "start_process": "process",
+    "find_process": "process",
+    "Process": "process",
+    "INTERRUPT": "process",
+    "KILL": "process",
+    "ProcessState": "state",
+    "WaitStatus": "state",
+    "Rusage": "state",
+    "Error": "errors",
+    "SpawnError": "errors",
+    "ExitError": "errors",
+    "TimeoutExpired": "errors",
+    "StatusLost": "errors",
+    "ProcessDone": "errors",
+    "features": "_features",
+}
+
+__all__ = [
+    "DEVNULL",
+    "INTERRUPT",
+    "KILL",
+    "PIPE",
+    "RLIM_INFINITY",
+    "STDOUT",
+    "Cmd",
+    "Error",
+    "ExitError",
+    "ProcAttr",
+    "Process",
+    "ProcessDone",
+    "ProcessState",
+    "Result",
+    "Rusage",
+    "SpawnError",
+    "StatusLost",
+    "SysProcAttr",
+    "TimeoutExpired",
+    "WaitStatus",
+    "features",
+    "find_process",
+    "run",
+    "start_process",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name's module when the name is first used (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return [*globals(), *__all__]

@@ -1,0 +1,232 @@
+"""SysProcAttr and ProcAttr: what a child is to be, as values. Checked when made, packed once."""
+
+from __future__ import annotations
+
+from . import _ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .plan import Dir, Environment, File
+
+__all__ = ["RLIMITS", "RLIM_INFINITY", "ProcAttr", "SysProcAttr"]
+
+RLIM_INFINITY = -1
+
+# getrlimit(2); the numbers of x86-64 and aarch64 Linux.
+RLIMITS = {
+    "CPU": 0,
+    "FSIZE": 1,
+    "DATA": 2,
+    "STACK": 3,
+    "CORE": 4,
+    "RSS": 5,
+    "NPROC": 6,
+    "NOFILE": 7,
+    "MEMLOCK": 8,
+    "AS": 9,
+    "LOCKS": 10,
+    "SIGPENDING": 11,
+    "MSGQUEUE": 12,
+    "NICE": 13,
+    "RTPRIO": 14,
+    "RTTIME": 15,
+}
+
+
+class SysProcAttr:
+    """What the child sets up for itself before its program runs. Go's `syscall.SysProcAttr`.
+
+    setsid: make it the leader of a new session, without a controlling terminal (setsid(2)).
+    setpgid: put it into a process group of its own, or into `pgid` when that is not 0.
+    pgid: the group to join; needs setpgid.
+    umask: its file mode creation mask, 0 to 0o777; None: ours.
+    rlimits: {name or number: n or (soft, hard)}; a single n sets both; RLIM_INFINITY (-1) is no
+        limit. Names as in `RLIMITS` ("NOFILE", "CPU", …). None: ours.
+    sigmask: the signals it starts with blocked. Default: none, whatever we have blocked.
+    sigdefault: ignored signals to give back their default action; SIGPIPE and SIGXFSZ, which
+        Python ignores, always get it back unless they are in `sigignore`. Handlers never survive.
+    sigignore: signals it starts with ignored, besides those we ignore.
+
+    Immutable, and reusable for any number of commands. Wrong values raise ValueError or TypeError
+    here, naming the field. See setsid(2), setpgid(2), umask(2), setrlimit(2), sigprocmask(2).
+    """
+
+    __slots__ = (
+        "_after",
+        "_before",
+        "_nofile",
+        "pgid",
+        "rlimits",
+        "setpgid",
+        "setsid",
+        "sigdefault",
+        "sigignore",
+        "sigmask",
+        "umask",
+    )
+
+    setsid: bool
+    setpgid: bool
+    pgid: int
+    umask: int | None
+    rlimits: dict[int, tuple[int, int]]
+    sigmask: frozenset[int]
+    sigdefault: frozenset[int]
+    sigignore: frozenset[int]
+
+    def __init__(
+        self,
+        *,
+        setsid: bool = False,
+        setpgid: bool = False,
+        pgid: int = 0,
+        umask: int | None = None,
+        rlimits: Mapping[str | int, int | tuple[int, int]] | None = None,
+        sigmask: Iterable[int] = (),
+        sigdefault: Iterable[int] = (),
+        sigignore: Iterable[int] = (),
+    ) -> None:
+        """See the class."""
+        put = object.__setattr__
+        put(self, "setsid", _flag("setsid", setsid))
+        put(self, "setpgid", _flag("setpgid", setpgid))
+        put(self, "pgid", _number("pgid", pgid, 0, 2**31 - 1))
+        put(self, "umask", None if umask is None else _number("umask", umask, 0, 0o777))
+        put(self, "rlimits", _rlimits(rlimits))
+        put(self, "sigmask", _signals("sigmask", sigmask))
+        put(self, "sigdefault", _signals("sigdefault", sigdefault))
+        put(self, "sigignore", _signals("sigignore", sigignore))
+        if self.pgid and not self.setpgid:
+            raise ValueError(f"pgid: {self.pgid} needs setpgid=True")
+        if self.setsid and self.setpgid:
+            raise ValueError("setpgid: a session leader cannot change its process group (setsid)")
+        both = self.sigdefault & self.sigignore
+        if both:
+            raise ValueError(f"sigignore: signal {min(both)} is in sigdefault too")
+        put(self, "_before", self._pack_before())
+        put(self, "_nofile", self._pack_rlimit(RLIMITS["NOFILE"]))
+        put(self, "_after", self._pack_after())
+
+    def _pack_rlimit(self, resource: int) -> bytes:
+        if resource not in self.rlimits:
+            return b""
+        soft, hard = self.rlimits[resource]
+        return _ops.op(_ops.RLIMIT, a=resource, x=soft % 2**64, y=hard % 2**64)
+
+    def _pack_before(self) -> bytes:
+        """The operations that come before chdir and descriptors, in DESIGN's one order."""
+        packed = [self._pack_rlimit(r) for r in self.rlimits if r != RLIMITS["NOFILE"]]
+        if self.umask is not None:
+            packed.append(_ops.op(_ops.UMASK, a=self.umask))
+        if self.setsid:
+            packed.append(_ops.op(_ops.SETSID))
+        if self.setpgid:
+            packed.append(_ops.op(_ops.SETPGID, a=self.pgid))
+        return b"".join(packed)
+
+    def _pack_after(self) -> bytes:
+        """The operations that come after the descriptors."""
+        return _ops.signals(self.sigdefault, self.sigignore, self.sigmask)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refused: a value may be shared by many commands."""
+        raise AttributeError(f"SysProcAttr is immutable: make another one to change {name!r}")
+
+    def _fields(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__ if name[0] != "_"}
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when all fields are."""
+        return self._fields() == other._fields() if isinstance(other, SysProcAttr) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By value."""
+        return hash((self._before, self._nofile, self._after))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles by its fields."""
+        return _rebuild, (self._fields(),)
+
+    def __repr__(self) -> str:
+        """Shows the fields that were set."""
+        default = _rebuild({})._fields()
+        shown = (f"{n}={v!r}" for n, v in self._fields().items() if v != default[n])
+        return f"SysProcAttr({', '.join(shown)})"
+
+
+def _rebuild(fields: dict[str, object]) -> SysProcAttr:
+    return SysProcAttr(**fields)  # type: ignore[arg-type]
+
+
+class ProcAttr:
+    """What `start_process` needs besides program and arguments. Go's `os.ProcAttr`.
+
+    dir: the child's working directory; None: ours.
+    env: its whole environment as a mapping; None: ours.
+    files: its descriptors: entry i becomes fd i, an entry None is closed; or {child's fd: ours}.
+        None: 0, 1 and 2 as they are. Every other descriptor is closed in the child.
+    sys: a SysProcAttr; None: nothing special.
+    """
+
+    __slots__ = ("dir", "env", "files", "sys")
+
+    def __init__(
+        self,
+        dir: Dir | None = None,
+        env: Environment | None = None,
+        files: Sequence[File | None] | Mapping[int, File | None] | None = None,
+        sys: SysProcAttr | None = None,
+    ) -> None:
+        """See the class."""
+        self.dir = dir
+        self.env = env
+        self.files = files
+        self.sys = sys
+
+    def __repr__(self) -> str:
+        """ProcAttr(dir=…, env=…, files=…, sys=…)."""
+        return f"ProcAttr({', '.join(f'{n}={getattr(self, n)!r}' for n in self.__slots__)})"
+
+
+def _flag(name: str, value: bool) -> bool:
+    if type(value) is not bool:
+        raise TypeError(f"{name}: True or False wanted, not {value!r}")
+    return value
+
+
+def _number(name: str, value: int, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: an integer wanted, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {value} is not in {low}..{high}")
+    return int(value)
+
+
+def _signals(name: str, numbers: Iterable[int]) -> frozenset[int]:
+    if isinstance(numbers, (str, bytes, int)):
+        raise TypeError(f"{name}: a collection of signal numbers wanted, not {numbers!r}")
+    return frozenset(_number(name, number, 1, _ops.SIGNALS) for number in numbers)
+
+
+def _rlimits(
+    wanted: Mapping[str | int, int | tuple[int, int]] | None,
+) -> dict[int, tuple[int, int]]:
+    limits = {}
+    for key, value in (wanted or {}).items():
+        item = f"rlimits[{key!r}]"
+        if isinstance(key, str):
+            resource = RLIMITS.get(key.upper().removeprefix("RLIMIT_"))
+            if resource is None:
+                raise ValueError(f"{item}: no such limit; there are {', '.join(RLIMITS)}")
+        else:
+            resource = _number(item, key, 0, max(RLIMITS.values()))
+        pair = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(pair) != 2:
+            raise ValueError(f"{item}: n or (soft, hard) wanted, not {value!r}")
+        soft, hard = (_number(item, n, RLIM_INFINITY, 2**63 - 1) for n in pair)
+        if hard != RLIM_INFINITY and (soft == RLIM_INFINITY or soft > hard):
+            raise ValueError(f"{item}: the soft limit {soft} is above the hard limit {hard}")
+        limits[resource] = (soft, hard)
+    return limits

@@ -1,0 +1,241 @@
+"""From a description to a launch plan: the checks, the encoding, the one order of operations.
+
+Nothing here makes a system call that changes anything: bad input is refused before there is
+anything to undo.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from struct import Struct
+
+from . import _core, _ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol, TypeAlias
+
+    from .attributes import SysProcAttr
+
+    class HasFileno(Protocol):
+        """A file object, a socket: anything with a descriptor."""
+
+        def fileno(self) -> int: ...
+
+    Arg: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Dir: TypeAlias = Arg
+    Environment: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Arg, Arg]
+    File: TypeAlias = int | HasFileno
+
+_HEADER = Struct("=IIIIIIII")  # struct sk_plan
+_MAGIC = 0x31506B73
+_ENCODING = sys.getfilesystemencoding()
+_ERRORS = sys.getfilesystemencodeerrors()
+
+STANDARD = frozenset((0, 1, 2))
+
+_plain = _ops.descriptors({}, STANDARD) + _ops.PLAIN_SIGNALS
+
+# Packed descriptor operations by their map. The numbers of a program's pipes repeat from one spawn
+# to the next. Forgotten as a whole when it grows, so that it cannot become a leak.
+_packed_maps: dict[tuple[frozenset[int], tuple[tuple[int, int | None], ...]], bytes] = {}
+_MAPS_KEPT = 256
+
+
+def encode(value: object, item: str) -> bytes:
+    """One name as the kernel gets it. `item` is what messages call it."""
+    if type(value) is bytes:
+        data = value
+    else:
+        try:
+            data = os.fsencode(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(f"{item}: str, bytes or PathLike wanted, not {value!r}") from None
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{item}: {value!r} cannot be encoded: {error.reason}") from None
+    if b"\0" in data:
+        raise ValueError(f"{item}: NUL byte in {value!r}")
+    return data
+
+
+def encode_args(args: Sequence[Arg]) -> bytes:
+    """argv as NUL-terminated strings."""
+    try:
+        # The common case, all str, in two steps for the whole list.
+        joined = "\0".join(args).encode(_ENCODING, _ERRORS)  # type: ignore[arg-type]
+        if joined.count(b"\0") == len(args) - 1:
+            return joined + b"\0"
+    except (TypeError, UnicodeEncodeError):
+        pass
+    return b"".join([encode(arg, f"args[{i}]") + b"\0" for i, arg in enumerate(args)])
+
+
+def encode_env(env: Environment) -> tuple[bytes, int]:
+    """An environment as NUL-terminated strings and their number. Of equal keys the last wins."""
+    if isinstance(env, (str, bytes)) or not hasattr(env, "items"):
+        raise TypeError(f"env: a mapping wanted, not {type(env).__name__}")
+    pairs: dict[bytes, bytes] = {}
+    for key, value in env.items():
+        name = encode(key, f"env key {key!r}")
+        if not name:
+            raise ValueError("env: empty key")
+        if b"=" in name:
+            raise ValueError(f"env: '=' in key {key!r}")
+        pairs[name] = encode(value, f"env[{key!r}]")
+    return b"".join([b"%b=%b\0" % pair for pair in pairs.items()]), len(pairs)
+
+
+def descriptor(value: object, item: str) -> int:
+    """A descriptor number, from a number or a file object."""
+    if type(value) is int:
+        fd = value
+    else:
+        fileno = getattr(value, "fileno", None)
+        if isinstance(value, (bool, int)) or fileno is None:
+            raise TypeError(f"{item}: a descriptor or a file object wanted, not {value!r}")
+        try:
+            fd = fileno()
+        except ValueError as error:  # closed
+            raise ValueError(f"{item}: {error}") from None
+        if type(fd) is not int:
+            raise TypeError(f"{item}: fileno() of {value!r} is {fd!r}")
+    if not 0 <= fd < 2**31:
+        raise ValueError(f"{item}: {fd} is not a descriptor")
+    return fd
+
+
+def pack(
+    path: bytes,
+    argv: bytes,
+    argc: int,
+    env: Environment | None,
+    dir: bytes | None = None,
+    wanted: dict[int, int | None] | None = None,
+    kept: frozenset[int] = STANDARD,
+    attr: SysProcAttr | None = None,
+) -> bytes:
+    """The launch plan. The order of its operations is the order in which the child does them.
+
+    wanted: the descriptor map; kept: descriptors that stay as they are where not in the map.
+    """
+    block, count = _core.environment() if env is None else encode_env(env)
+    operands = b""
+    if attr is None and dir is None and not wanted and kept is STANDARD:
+        ops = _plain
+    else:
+        before, after = b"", _ops.PLAIN_SIGNALS
+        if attr is not None:
+            before, after = attr._before, attr._after
+            if attr._nofile:
+                if _raises_nofile(attr):
+                    before += attr._nofile
+                else:
+                    # Last among the descriptors: dup2 and friends obey the limit.
+                    after = attr._nofile + after
+        middle = _descriptors(wanted or {}, kept)
+        if dir is not None:
+            operands = dir + b"\0"
+            size = len(before) + _ops.OP.size + len(middle) + len(after)
+            middle = _ops.op(_ops.CHDIR, text=_HEADER.size + size) + middle
+        ops = before + middle + after
+    strings = _HEADER.size + len(ops) + len(operands)
+    return b"".join(
+        (
+            _HEADER.pack(
+                _MAGIC,
+                strings + len(path) + 1 + len(argv) + len(block),
+                len(ops) // _ops.OP.size,
+                strings,
+                1,
+                argc,
+                count,
+                0,
+            ),
+            ops,
+            operands,
+            path,
+            b"\0",
+            argv,
+            block,
+        )
+    )
+
+
+def _raises_nofile(attr: SysProcAttr) -> bool:
+    import resource
+
+    from .attributes import RLIM_INFINITY, RLIMITS
+
+    soft = attr.rlimits[RLIMITS["NOFILE"]][0]
+    return soft == RLIM_INFINITY or soft > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
+    key = (kept, tuple(wanted.items()))
+    packed = _packed_maps.get(key)
+    if packed is None:
+        if len(_packed_maps) >= _MAPS_KEPT:
+            _packed_maps.clear()
+        packed = _packed_maps[key] = _ops.descriptors(wanted, kept)
+    return packed
+
+
+# ---- reading a plan back ------------------------------------------------------------------------
+
+
+def check_engine(plan: bytes, engine: str | None) -> int:
+    """The engine's number; ValueError if there is none such or it cannot run the plan."""
+    number = _core.ENGINES.get(engine)
+    if number is None:
+        names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())
+        raise ValueError(f"engine: {engine!r} is not one of {names}")
+    if engine == "posix_spawn":
+        for index, fields in enumerate(_operations(plan)):
+            if not _core.runs_on(fields[0], number):
+                raise ValueError(f"engine 'posix_spawn' cannot do {_describe_op(plan, index)[0]!r}")
+    return number
+
+
+def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | bytes | None]:
+    """What a failed step was about, for messages, and the path concerned."""
+    if stage < 100:  # an operation of the table
+        return _describe_op(plan, index)
+    name = _core.stage_name(stage)
+    paths = plan[_HEADER.unpack_from(plan)[3] :].split(b"\0", index + 1)
+    program = os.fsdecode(paths[index if name == "exec" else 0])
+    if name in ("exec", "posix_spawn"):
+        return f"{name} {program!r}", program
+    return f"{name} for {program!r}", None
+
+
+def _operations(plan: bytes) -> list[tuple[int, ...]]:
+    count = _HEADER.unpack_from(plan)[2]
+    end = _HEADER.size + count * _ops.OP.size
+    return list(_ops.OP.iter_unpack(plan[_HEADER.size : end]))
+
+
+def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
+    from .attributes import RLIMITS
+
+    code, _, a, b, text, x, y = _operations(plan)[index]
+    if code == _ops.CHDIR:
+        directory = os.fsdecode(plan[text : plan.index(b"\0", text)])
+        return f"chdir {directory!r}", directory
+    if code == _ops.DUP:
+        return f"fd {a} → {b}", None
+    if code == _ops.KEEP:
+        return f"fd {a}", None
+    if code == _ops.RLIMIT:
+        names = {number: name for name, number in RLIMITS.items()}
+        return f"rlimit {names.get(a, a)} = ({_limit(x)}, {_limit(y)})", None
+    if code == _ops.SETPGID:
+        return f"setpgid {a}", None
+    if code == _ops.UMASK:
+        return f"umask {a:#o}", None
+    return _core.stage_name(code), None
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == 2**64 - 1 else str(value)

@@ -1,0 +1,307 @@
+"""Process: a handle for one running process. Go's `os.Process`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from . import _core
+from .errors import ProcessDone, TimeoutExpired
+from .plan import check_engine, descriptor, encode, encode_args, pack
+from .state import ProcessState
+from .streams import check_open
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .attributes import ProcAttr
+    from .plan import Arg, File
+
+__all__ = ["INTERRUPT", "KILL", "Process", "find_process", "start_process"]
+
+INTERRUPT = 2  # SIGINT: Go's os.Interrupt
+KILL = 9  # SIGKILL: Go's os.Kill
+
+_RELEASED = "the process handle was released"
+
+# Children nobody will wait for any more: dropped handles, and processes that outlived a SIGKILL.
+# Each spawn takes the ones that have ended, so none stays a zombie for long.
+_orphans: list[_core.Child] = []
+
+
+def adopt(child: _core.Child) -> None:
+    """Takes over a child whose handle is going away."""
+    _orphans.append(child)
+
+
+def reap_orphans() -> None:
+    """Reaps those that have ended."""
+    for _ in range(len(_orphans)):
+        try:
+            child = _orphans.pop(0)
+        except IndexError:
+            return  # another thread was faster
+        if _core.wait(child, _core.NOW) == _core.TIMEOUT:
+            _orphans.append(child)
+        else:
+            _core.drop(child)
+
+
+def spawn(plan: bytes, engine: int, flags: int, child: _core.Child) -> None:
+    """The one way to a child: tidy up, spawn."""
+    if _orphans:
+        reap_orphans()
+    _core.spawn(child, plan, engine, flags)
+
+
+def end(child: _core.Child, grace: float = 0.0) -> bool:
+    """Ends a child for good, after `grace` seconds in which it may end by itself.
+
+    True once it is reaped. A process that does not die within a second of SIGKILL (it is inside an
+    uninterruptible system call) is left to the orphans.
+    """
+    if not child.pid:
+        return True
+    try:
+        if not grace or _core.wait(child, _core.deadline_after(grace)) == _core.TIMEOUT:
+            _core.signal(child, KILL)
+            if _core.wait(child, _core.deadline_after(1.0)) == _core.TIMEOUT:
+                adopt(child)
+                return False
+    except BaseException:
+        adopt(child)
+        raise
+    _core.drop(child)
+    return True
+
+
+class Process:
+    """A process that was started (`Cmd.start`, `start_process`) or found (`find_process`).
+
+    May be used from several threads. A handle that is dropped before the process was waited for
+    raises ResourceWarning; the process lives on, and is reaped by a later spawn.
+    """
+
+    __slots__ = ("__weakref__", "_child", "_name", "_over", "_state")
+
+    def __init__(self, child: _core.Child, name: str) -> None:
+        """Use `start_process`, `find_process` or `Cmd.start` to get one."""
+        self._child = child
+        self._name = name
+        self._state: ProcessState | None = None
+        self._over: str | None = None  # why there is nothing to wait for or signal
+
+    @property
+    def pid(self) -> int:
+        """Its process id; -1 after `release`."""
+        return -1 if self._over == _RELEASED else int(self._child.pid)
+
+    @property
+    def pidfd(self) -> int | None:
+        """Its pidfd (pidfd_open(2)), close-on-exec, readable once it has ended.
+
+        Ours: it is closed when the process has been waited for. None then, and where the kernel
+        gives none.
+        """
+        fd = self._child.pidfd
+        return None if self._over or fd < 0 else int(fd)
+
+    @property
+    def state(self) -> ProcessState | None:
+        """How it ended; None while it was not waited for."""
+        return self._state
+
+    def wait(self, timeout: float | None = None) -> ProcessState:
+        """Waits until it has ended and returns how; never raises for a status.
+
+        timeout: seconds; None or infinity waits for ever, 0 or less only asks. When it passes,
+        TimeoutExpired is raised and the process is as it was.
+
+        Again, or from another thread, it returns the same state. Raises StatusLost when the status
+        went to someone else and cannot be recovered, ChildProcessError when the process is not our
+        child, RuntimeError in a process forked since. Stops and continues do not end the wait.
+        """
+        state = self._state
+        if state is not None:
+            return state
+        deadline = _core.deadline_after(timeout)
+        self._check()
+        result = _core.wait(self._child, deadline)
+        if result == _core.TIMEOUT:
+            raise TimeoutExpired(self._name, timeout or 0.0)
+        if result != _core.OK:
+            _core.raise_for(result, self._child, None)
+        if self._state is None:
+            self._state = ProcessState(self._child)
+        return self._state
+
+    def poll(self) -> ProcessState | None:
+        """How it ended, or None while it runs. Does not wait; raises as `wait`."""
+        try:
+            return self.wait(0)
+        except TimeoutExpired:
+            return None
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal; 0 only asks whether it could.
+
+        By pidfd, so never to another process that got the same pid. To a process that has ended and
+        was not waited for it does nothing. Raises ProcessDone after it was waited for,
+        PermissionError, ValueError for a number that is no signal (kill(2), pidfd_send_signal(2)).
+        """
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"signal: a number wanted (signal.SIGTERM), not {number!r}")
+        if not 0 <= number <= 64:
+            raise ValueError(f"signal: {int(number)} is not in 0..64")
+        self._check()
+        result = _core.signal(self._child, int(number))
+        if result == _core.DONE:
+            raise ProcessDone(f"process {self._child.pid} is over")
+        if result != _core.OK:
+            _core.raise_for(result, self._child, None)
+
+    def kill(self) -> None:
+        """Sends SIGKILL; raises as `signal`."""
+        self.signal(KILL)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM; raises as `signal`."""
+        self.signal(15)
+
+    def release(self) -> None:
+        """Gives the handle up: the process goes on, and cannot be waited for through it any more.
+
+        Unlike in Go it does not stay a zombie: a later spawn reaps it.
+        """
+        if not self._over:
+            self._over = _RELEASED
+            if self._state is None and not self._child.attached:
+                adopt(self._child)
+            else:
+                _core.drop(self._child)
+
+    def _check(self) -> None:
+        if self._over:
+            raise ProcessDone(self._over)
+
+    def __repr__(self) -> str:
+        """<Process pid 42 'ls': running>."""
+        state = self._over or str(self._state or "not waited for")
+        return f"<Process pid {self._child.pid} {self._name!r}: {state}>"
+
+    def __del__(self) -> None:
+        """Warns about a process that nobody waited for."""
+        try:
+            child = self._child
+        except AttributeError:  # __init__ did not finish
+            return
+        if self._over:
+            return
+        if self._state is None and not child.attached and sys is not None:
+            adopt(child)
+            import warnings
+
+            warnings.warn(f"{self!r} was dropped", ResourceWarning, source=self, stacklevel=2)
+        elif _core is not None:
+            _core.drop(child)
+
+
+def start_process(
+    path: Arg,
+    argv: Sequence[Arg],
+    attr: ProcAttr | None = None,
+    *,
+    engine: str | None = None,
+) -> Process:
+    """Starts the program at `path`; returns once it runs. Go's `os.StartProcess`.
+
+    path: taken literally, PATH is not searched. argv: all of it, argv[0] included.
+    attr: a ProcAttr; None: our directory, environment and standard streams.
+    engine: which mechanism; None chooses (docs/architecture.md).
+
+    Raises SpawnError when the program cannot run, ValueError or TypeError for bad input.
+    """
+    program = encode(path, "path")
+    if not program:
+        raise ValueError("path: empty")
+    if isinstance(argv, (str, bytes)):
+        raise TypeError(f"argv: a sequence of arguments wanted, not {argv!r}")
+    if not argv:
+        raise ValueError("argv: empty; argv[0] is the program's name")
+    dir, env, files, sys_attr = None, None, None, None
+    if attr is not None:
+        dir = None if attr.dir is None else encode_dir(attr.dir)
+        env, files, sys_attr = attr.env, attr.files, attr.sys
+    wanted = _files(files)
+    arguments = encode_args(argv)
+    plan = pack(program, arguments, len(argv), env, dir, wanted, frozenset(), sys_attr)
+    number = check_engine(plan, engine)
+    for target, source in wanted.items():
+        if source is not None:
+            check_open(source, target)
+    name = os.fsdecode(arguments[: arguments.index(b"\0")])
+    audit(path, argv, dir, env)
+    return started(plan, name, number)
+
+
+def audit(path: Arg, argv: Sequence[Arg], dir: bytes | None, env: object) -> None:
+    """Raises the audit event `spawnkit.spawn` with path, argv, dir and env."""
+    sys.audit("spawnkit.spawn", path, argv, dir, env)
+
+
+def started(plan: bytes, name: str, engine: int) -> Process:
+    """Spawns, waits until the program runs, and hands out the handle."""
+    child = _core.new_child()
+    try:
+        spawn(plan, engine, _core.PIDFD, child)
+        _core.settle(child, plan)
+    except BaseException:
+        end(child)
+        raise
+    return Process(child, name)
+
+
+def encode_dir(dir: Arg) -> bytes:
+    """A working directory as the kernel gets it."""
+    encoded = encode(dir, "dir")
+    if not encoded:
+        raise ValueError("dir: empty; None is our own directory")
+    return encoded
+
+
+def _files(
+    files: Sequence[File | None] | Mapping[int, File | None] | None,
+) -> dict[int, int | None]:
+    if files is None:
+        return {0: 0, 1: 1, 2: 2}
+    if hasattr(files, "items"):
+        pairs = [(descriptor(key, f"files[{key!r}]"), value) for key, value in files.items()]
+    else:
+        pairs = list(enumerate(files))
+    return {
+        target: None if value is None else descriptor(value, f"files[{target}]")
+        for target, value in pairs
+    }
+
+
+def find_process(pid: int) -> Process:
+    """A handle for the process with this pid, whoever started it. Go's `os.FindProcess`.
+
+    Never fails for a pid that no process has: the handle then says ProcessDone. It can be
+    signalled; only our own child can be waited for. ValueError for a pid below 1, which would mean
+    a group or everyone to kill(2).
+    """
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise TypeError(f"pid: a number wanted, not {pid!r}")
+    if not 1 <= pid < 2**31:
+        raise ValueError(f"pid: {pid} is no process id")
+    child = _core.new_child()
+    result = _core.attach(child, pid)
+    process = Process(child, f"pid {pid}")
+    if result < 0:
+        process._over = f"process {pid} does not exist"
+        if result != -errno.ESRCH:
+            raise OSError(-result, os.strerror(-result))
+    return process

@@ -1,0 +1,117 @@
+"""The three standard streams: from what the caller names to descriptors of ours.
+
+Who owns what: descriptors the caller gave stay the caller's. Pipes belong to the pump. /dev/null is
+ours, and is closed as soon as the child has its copy.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import _core
+from .errors import spawn_error
+from .plan import descriptor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeAlias
+
+    from .plan import File
+
+    Stream: TypeAlias = "File | _Named | None"
+
+
+class _Named:
+    """A stream that is not a file: PIPE, DEVNULL, STDOUT."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"spawnkit.{self._name}"
+
+    def __reduce__(self) -> str:
+        return self._name
+
+
+PIPE: Final = _Named("PIPE")
+DEVNULL: Final = _Named("DEVNULL")
+STDOUT: Final = _Named("STDOUT")
+
+NAMES = ("stdin", "stdout", "stderr")
+
+
+def check(stream: object, index: int) -> Stream:
+    """A stream that can be used at `index`: itself, or the number of its descriptor."""
+    if stream is None or stream is DEVNULL:
+        return stream
+    if stream is PIPE:
+        if index == 0:
+            raise ValueError("stdin: PIPE; give the data as input= instead")
+        return stream
+    if stream is STDOUT:
+        if index != 2:
+            raise ValueError(f"{NAMES[index]}: STDOUT is for stderr only")
+        return stream
+    return descriptor(stream, NAMES[index])
+
+
+class Streams:
+    """Opens what three streams need, for one spawn."""
+
+    __slots__ = ("_null", "pump", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: dict[int, int | None] = {}
+        self.pump: _core.Pump | None = None
+        self._null = -1
+
+    def open(self, streams: tuple[Stream, Stream, Stream], feed: bool) -> None:
+        """Fills `wanted`, the map for the plan, and `pump`. On an error call `close`."""
+        # The caller's first: a number that is not open must not come to mean a pipe of ours.
+        for index, stream in enumerate(streams):
+            if type(stream) is int:
+                check_open(stream, index)
+        pipes = (1 if feed else 0) | (2 if streams[1] is PIPE else 0) | (4 if streams[2] is PIPE else 0)
+        if pipes:
+            self.pump = _core.open_pump(pipes)
+        for index, stream in enumerate(streams):
+            if pipes >> index & 1:
+                self.wanted[index] = self.pump.theirs[index]  # type: ignore[union-attr]
+            elif stream is DEVNULL:
+                self.wanted[index] = self._devnull()
+            elif stream is STDOUT:
+                self.wanted[2] = self.wanted.get(1, 1)
+            elif stream is not None:
+                self.wanted[index] = stream  # type: ignore[assignment]
+
+    def _devnull(self) -> int:
+        if self._null < 0:
+            try:
+                self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                name = os.devnull
+                raise spawn_error(error.errno, "descriptors", f"open {name!r}", name) from None
+        return self._null
+
+    def spawned(self) -> None:
+        """The child has its own copies now."""
+        if self._null >= 0:
+            null, self._null = self._null, -1
+            os.close(null)
+
+    def close(self) -> None:
+        """Closes all that is ours; harmless when repeated."""
+        self.spawned()
+        if self.pump is not None:
+            _core.close_pump(self.pump)
+
+
+def check_open(fd: int, target: int) -> None:
+    """Raises SpawnError if `fd` is not open."""
+    try:
+        os.get_inheritable(fd)
+    except OSError as error:
+        raise spawn_error(error.errno, "descriptors", f"fd {fd} → {target}") from None
