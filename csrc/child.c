@@ -149,7 +149,7 @@ static SK_BARE void close_each(unsigned first, unsigned last)
         sys_close((int)fd);
 }
 
-static SK_BARE void close_range(unsigned first, unsigned last)
+static SK_BARE void close_span(unsigned first, unsigned last)
 {
     if (first > last || sys_close_range(first, last, 0) == 0)
         return;
@@ -159,15 +159,15 @@ static SK_BARE void close_range(unsigned first, unsigned last)
 }
 
 /* The same around the report pipe, which must live until exec closes it. */
-static SK_BARE void close_range_but(unsigned first, unsigned last, int channel)
+static SK_BARE void close_span_but(unsigned first, unsigned last, int channel)
 {
     if (channel < 0 || (unsigned)channel < first || (unsigned)channel > last) {
-        close_range(first, last);
+        close_span(first, last);
         return;
     }
     if (channel > 0)
-        close_range(first, (unsigned)channel - 1);
-    close_range((unsigned)channel + 1, last);
+        close_span(first, (unsigned)channel - 1);
+    close_span((unsigned)channel + 1, last);
 }
 
 static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op)
@@ -199,7 +199,7 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
         sys_close(op->a); /* EBADF: it was not open; any other result leaves it closed too */
         return 0;
     case SK_OP_CLOSE_RANGE:
-        close_range_but((unsigned)op->x, (unsigned)op->y, launch->channel);
+        close_span_but((unsigned)op->x, (unsigned)op->y, launch->channel);
         return 0;
     case SK_OP_SIG_DEFAULT:
         return set_dispositions(op->x, SIG_DFL);

@@ -1,11 +1,12 @@
 /* What this kernel lets us do. Most answers come from the first real use (clone.c, wait.c); the
  * rest are asked here, for `spawnkit doctor`, with calls that change nothing. */
 #include "core.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <limits.h>
 
-sk_features sk__features = {-1, -1, -1, -1, -1, -1, -1, -1, -1, 0};
+sk_features sk__features = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0};
 
 static int is_there(int result) { return result != -ENOSYS && result != -EPERM; }
 
@@ -33,5 +34,6 @@ void sk_probe(sk_features *features)
         SK_KNOW(close_range, is_there(sys_close_range(UINT_MAX, UINT_MAX, 0)));
     if (SK_KNOWN(pidfd_open) < 0)
         ask_pidfd();
+    SK_KNOW(signal_guard, sk__guard_works());
     *features = sk__features;
 }

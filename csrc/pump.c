@@ -1,16 +1,11 @@
 /* Feeds a child's stdin and gathers what it writes, in one resumable loop, until all has been said
- * and the child is reaped.
- *
- * A short-lived child costs one sleep: first only its end is waited for (a pipe holds 64 KiB, so
- * most never notice), and the streams are read when it is over. Only a child that lives longer than
- * SK_PATIENCE, or has input to be fed, is pumped. */
+ * and the child is reaped. */
 #include "core.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE 1000000 /* ns */
 #define FIRST_ROOM 8192
 #define LARGEST_READ (1u << 20)
 
@@ -151,17 +146,6 @@ static int serve(sk_pump *pump, const struct timespec *timeout)
     return ready;
 }
 
-/* The first look: has it ended already? Either way the streams are served next. */
-static void be_patient(sk_pump *pump, const sk_child *child)
-{
-    const struct timespec patience = {0, PATIENCE};
-    struct pollfd end = {child->pidfd, POLLIN, 0};
-
-    pump->patience = 1;
-    if (child->pidfd >= 0 && pump->ours[0] < 0)
-        sys_poll(&end, 1, &patience);
-}
-
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
 {
     int result;
@@ -175,8 +159,6 @@ int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
         if (result != SK_OK)
             return result;
     }
-    if (!pump->patience)
-        be_patient(pump, child);
     while (pump->ours[0] >= 0 || pump->ours[1] >= 0 || pump->ours[2] >= 0) {
         struct timespec left;
         int kind = sk__time_left(deadline, &left);

@@ -3,6 +3,7 @@
  * The engine is chosen before anything is changed. Operations say which engines may run them
  * (plan.h); a request for an engine that cannot is refused by the caller, who knows the names. */
 #include "core.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <string.h>
@@ -59,10 +60,22 @@ static int choose(int wanted, struct sk_launch *launch)
     return wanted == SK_CHOOSE ? SK_VFORK : wanted;
 }
 
+static int start(sk_child *child, struct sk_launch *launch, int want_pidfd)
+{
+    switch (child->engine) {
+    case SK_FORK:
+        return sk__fork_start(child, launch, want_pidfd);
+    case SK_POSIX_SPAWN:
+        return sk__posix_start(child, launch, want_pidfd);
+    }
+    return sk__vfork_start(child, launch, child->engine, want_pidfd);
+}
+
 int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags)
 {
     struct sk_launch *launch;
     int want_pidfd = flags & SK_PIDFD;
+    int result;
 
     child->pidfd = child->channel = -1;
     child->generation = sk__generation();
@@ -70,8 +83,8 @@ int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int fla
         child->stage = SK_AT_PLAN;
         return -EINVAL;
     }
-    if (flags & SK_PIDFD_IF_MAIN)
-        want_pidfd = sk__main_thread() || SK_KNOWN(status_stolen) > 0;
+    if (flags & SK_PIDFD_IF_NEEDED)
+        want_pidfd = SK_KNOWN(status_stolen) > 0 || (sk__main_thread() && !sk__guard_works());
     launch = sk__launch_take(plan);
     if (!launch) {
         child->stage = SK_AT_MEMORY;
@@ -81,14 +94,10 @@ int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int fla
     child->state = SK_SETUP;
     child->started = sk__now();
     child->engine = choose(engine, launch);
-    {
-        int result = child->engine == SK_FORK          ? sk__fork_start(child, launch, want_pidfd)
-                     : child->engine == SK_POSIX_SPAWN ? sk__posix_start(child, launch, want_pidfd)
-                                                       : sk__vfork_start(child, launch,
-                                                                         child->engine, want_pidfd);
-
-        if (result < 0)
-            child->state = SK_NEW;
-        return result;
-    }
+    result = start(child, launch, want_pidfd);
+    if (result < 0)
+        child->state = SK_NEW;
+    else if (sk__main_thread() && sk__guard_works())
+        sk__guard_arm(); /* the caller looks for signals on its way to sk_wait */
+    return result;
 }

@@ -46,9 +46,10 @@ enum sk_state {
 
 /* Flags of sk_spawn. */
 enum sk_flag {
-    SK_PIDFD = 1,        /* take a pidfd: what makes signals and timed waits safe */
-    SK_PIDFD_IF_MAIN = 2 /* take one only on the thread that runs signal handlers, whose waits
-                          * must return now and then (and on all, once a status was stolen) */
+    SK_PIDFD = 1,          /* take a pidfd: what makes signals and timed waits safe */
+    SK_PIDFD_IF_NEEDED = 2 /* for a caller that will only wait, without a deadline: take one where
+                            * the wait could lose a signal otherwise (guard.h), and wherever a
+                            * status was stolen before */
 };
 
 /* One child. The caller owns the memory, zeroed before sk_spawn or sk_attach; it may be freed
@@ -69,9 +70,9 @@ typedef struct sk_child {
     uint32_t generation;   /* which process of a line of forks the handle belongs to */
     uint32_t lock;         /* guards everything that reaps, signals or closes */
     int32_t users;         /* threads inside a call that uses pidfd */
+    int32_t interrupted;   /* waits on the main thread that were cut short */
     int64_t started;       /* CLOCK_MONOTONIC, nanoseconds */
     int64_t ended;         /* the same, when it was reaped */
-    int64_t parent_maxrss; /* our own peak in KiB when it was reaped: a floor under its ru_maxrss */
     int64_t rusage[18];    /* struct rusage as the kernel writes it: utime s, us, stime s, us, … */
     void *launch;          /* memory the child still uses, NULL: none */
 } sk_child;
@@ -110,7 +111,6 @@ typedef struct sk_pump {
     int32_t ours[3];   /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
     int32_t theirs[3]; /* the child's ends; closed when sk_pump_run starts */
     int32_t broken;    /* 1: the child closed its stdin before all was written */
-    int32_t patience;  /* the first look at a child that may be short-lived is over */
     const char *input; /* kept alive by the caller */
     size_t input_length;
     size_t input_done;
@@ -162,6 +162,7 @@ typedef struct sk_features {
     int32_t pidfd_signal;  /* pidfd_send_signal */
     int32_t pidfd_info;    /* PIDFD_GET_INFO tells the exit status after a stolen wait */
     int32_t close_range;
+    int32_t signal_guard;  /* waits without slices on the main thread: rseq (guard.h) */
     int32_t status_stolen; /* how many statuses were lost to a stranger's wait so far */
 } sk_features;
 

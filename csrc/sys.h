@@ -152,10 +152,6 @@ SK_INLINE int sys_ioctl(int fd, unsigned long request, void *argument)
 {
     return (int)SK_SYS(SYS_ioctl, fd, request, argument, 0, 0);
 }
-SK_INLINE int sys_getrusage(int who, void *rusage)
-{
-    return (int)SK_SYS(SYS_getrusage, who, rusage, 0, 0, 0);
-}
 SK_INLINE int sys_futex_wait(const uint32_t *word, uint32_t value, const struct timespec *timeout)
 {
     return (int)SK_SYS(SYS_futex, word, 0 /* FUTEX_WAIT, shared: so is the kernel's wake */, value,

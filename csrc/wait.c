@@ -9,10 +9,10 @@
  * and a signal sent in between finds either a process that is not reaped yet, whose pid nobody else
  * can have, or a handle that says it is over. */
 #include "core.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #define P_PIDFD_ 3 /* P_PIDFD, Linux 5.4 */
@@ -128,7 +128,6 @@ static int wait_id(const sk_child *child, siginfo_t *info, int options, void *ru
  * a negative errno. */
 static int reap(sk_child *child)
 {
-    int64_t own[18];
     siginfo_t info;
     int result;
 
@@ -144,45 +143,101 @@ static int reap(sk_child *child)
     if (info.si_pid == 0)
         return 0;
     child->usage_known = 1;
-    if (sys_getrusage(RUSAGE_SELF, own) == 0)
-        child->parent_maxrss = own[4];
     conclude(child, to_status(&info), 1);
     return 1;
+}
+
+/* For a child made without one. Safe: it is not reaped, so its pid is its own. */
+static void take_pidfd(sk_child *child)
+{
+    int pidfd = sys_pidfd_open(child->pid, 0);
+
+    sk__lock(child);
+    if (pidfd >= 0 && child->pidfd < 0)
+        child->pidfd = pidfd;
+    else if (pidfd >= 0)
+        sys_close(pidfd);
+    sk__unlock(child);
+}
+
+/* The main thread may sleep in waitid only if no signal is lost on the way in (guard.h). Where that
+ * cannot be had, or keeps failing because the thread is preempted or signalled all the time, the
+ * wait goes by slices on a pidfd. */
+#define GUARD_TRIES 16
+
+static int sleep_guarded(sk_child *child)
+{
+    int by_pidfd = child->pidfd >= 0 && SK_KNOWN(pidfd_wait) == 1;
+    siginfo_t info;
+    int result = sk__guarded_waitid(by_pidfd ? P_PIDFD_ : P_PID, by_pidfd ? child->pidfd : child->pid,
+                                    &info, WEXITED | WNOWAIT, NULL);
+
+    if (result == -EINTR) {
+        child->interrupted++;
+        sk__guard_arm();
+        return SK_AGAIN;
+    }
+    return result < 0 && result != -ECHILD ? result : SK_OK;
+}
+
+static int sleep_blocked(sk_child *child)
+{
+    siginfo_t info;
+    int result = wait_id(child, &info, WEXITED | WNOWAIT, NULL);
+
+    return result == -EINTR ? SK_AGAIN : result < 0 && result != -ECHILD ? result : SK_OK;
+}
+
+static int sleep_on_pidfd(sk_child *child, const struct timespec *left)
+{
+    struct pollfd end = {child->pidfd, POLLIN, 0};
+    struct timespec moment = {0, 1000000};
+    siginfo_t info;
+    int ready = sys_poll(&end, 1, left);
+
+    if (ready == -EINTR)
+        return SK_AGAIN;
+    /* A tracer has yet to let the dead child go: it has ended for poll, and not for waitid. */
+    if (ready == 1 && wait_id(child, &info, WEXITED | WNOHANG | WNOWAIT, NULL) == 0 &&
+        info.si_pid == 0)
+        sys_poll(NULL, 0, &moment);
+    return ready < 0 ? ready : SK_OK;
+}
+
+/* No pidfd (Linux before 5.3, or forbidden) and a deadline: nothing to sleep on but the clock. An
+ * eighth of the child's age, so that short waits stay exact and long ones cheap. */
+static int sleep_a_while(const sk_child *child, int64_t left)
+{
+    int64_t nap = (sk__now() - child->started) / 8;
+    struct timespec time = {0, 0};
+
+    nap = nap < 200000 ? 200000 : nap > 10000000 ? 10000000 : nap;
+    time.tv_nsec = nap < left ? nap : left;
+    return sys_poll(NULL, 0, &time) == -EINTR ? SK_AGAIN : SK_OK;
 }
 
 /* Sleeps until the child may have ended, a signal came, or the time is up. */
 static int sleep_on(sk_child *child, int64_t deadline)
 {
     struct timespec left;
-    int kind = sk__time_left(deadline, &left);
+    int kind;
 
+    if (deadline < 0) {
+        if (!sk__main_thread())
+            return sleep_blocked(child);
+        if (child->interrupted < GUARD_TRIES && sk__guard_works())
+            return sleep_guarded(child);
+        if (child->pidfd < 0)
+            take_pidfd(child);
+        if (child->pidfd < 0)
+            return sleep_blocked(child); /* the gap stays open, as in every other library */
+    }
+    kind = sk__time_left(deadline, &left);
     if (kind == 0)
         return SK_TIMEOUT;
-    if (child->pidfd >= 0) {
-        struct pollfd end = {child->pidfd, POLLIN, 0};
-        int ready = sys_poll(&end, 1, kind == 2 ? NULL : &left);
-
-        return ready == -EINTR ? SK_AGAIN : ready < 0 ? ready : SK_OK;
-    }
-    if (deadline < 0) {
-        siginfo_t info;
-        int result = wait_id(child, &info, WEXITED | WNOWAIT, NULL);
-
-        return result == -EINTR ? SK_AGAIN : result < 0 && result != -ECHILD ? result : SK_OK;
-    }
-    /* No pidfd (Linux before 5.3, or forbidden) and a deadline: nothing to sleep on but the clock.
-     * An eighth of the child's age, so that short waits stay exact and long ones cheap. */
-    {
-        int64_t step = (sk__now() - child->started) / 8;
-        int64_t nap = step < 200000 ? 200000 : step > 10000000 ? 10000000 : step;
-        int64_t whole = left.tv_sec * INT64_C(1000000000) + left.tv_nsec;
-
-        if (nap > whole)
-            nap = whole;
-        left.tv_sec = 0;
-        left.tv_nsec = nap;
-        return sys_poll(NULL, 0, &left) == -EINTR ? SK_AGAIN : SK_OK;
-    }
+    if (child->pidfd >= 0)
+        return sleep_on_pidfd(child, kind == 2 ? NULL : &left);
+    return sleep_a_while(child, left.tv_sec * INT64_C(1000000000) + left.tv_nsec);
 }
 
 /* Waits for the end and reaps, whatever state the handle is in. */
@@ -201,16 +256,6 @@ static int await_end(sk_child *child, int64_t deadline)
             return result < 0 ? result : outcome(child);
         if (slept == SK_TIMEOUT)
             return SK_TIMEOUT;
-        if (child->pidfd >= 0) {
-            /* Either the slice is over, or a tracer has yet to let the dead child go: it counts as
-             * ended for poll and not for waitid. */
-            struct timespec moment = {0, 1000000};
-            struct pollfd end = {child->pidfd, POLLIN, 0};
-            struct timespec none = {0, 0};
-
-            if (sys_poll(&end, 1, &none) == 1)
-                sys_poll(NULL, 0, &moment);
-        }
         if (sk__main_thread())
             return SK_AGAIN;
     }

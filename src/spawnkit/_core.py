@@ -30,7 +30,7 @@ STALE: int = lib.SK_STALE
 DONE: int = lib.SK_DONE
 
 PIDFD: int = lib.SK_PIDFD
-PIDFD_IF_MAIN: int = lib.SK_PIDFD_IF_MAIN
+PIDFD_IF_NEEDED: int = lib.SK_PIDFD_IF_NEEDED
 
 ENGINES: dict[str | None, int] = {
     None: lib.SK_CHOOSE,
@@ -46,13 +46,13 @@ NOW = 0
 
 _spawn, _settle, _wait = lib.sk_spawn, lib.sk_settle, lib.sk_wait
 _pump_run = lib.sk_pump_run
-_new_child = ffi.new_allocator(should_clear_after_alloc=True)  # as ffi.new, looked up once
+_new = ffi.new
 _CHILD, _PUMP = ffi.typeof("sk_child *"), ffi.typeof("sk_pump *")
 
 
 def new_child() -> Child:
     """A handle for one child, not started."""
-    return _new_child(_CHILD)
+    return _new(_CHILD)
 
 
 def deadline_after(timeout: float | None) -> int:
@@ -169,13 +169,18 @@ def rusage(child: Child) -> tuple[int, ...]:
 # ---- streams ------------------------------------------------------------------------------------
 
 
-def open_pump(which: int) -> Pump:
-    """Pipes for the streams asked for (1: stdin, 2: stdout, 4: stderr). Raises SpawnError."""
-    pump = _new_child(_PUMP)
+def new_pump() -> Pump:
+    """Streams of one child, not opened."""
+    pump = _new(_PUMP)
+    lib.sk_pump_open(pump, 0)
+    return pump
+
+
+def open_pump(pump: Pump, which: int) -> None:
+    """Makes pipes for the streams asked for (1: stdin, 2: stdout, 4: stderr); SpawnError."""
     result = lib.sk_pump_open(pump, which)
     if result:
         raise spawn_error(-result, "pipe", "pipe")
-    return pump
 
 
 def feed_pump(pump: Pump, data: bytes) -> object:

@@ -1,9 +1,14 @@
-"""run: a command in one call."""
+"""run: a command in one call, and `execute`, the supervision that it shares with Cmd.run."""
 
 from __future__ import annotations
 
-from . import streams
-from .cmd import Cmd
+import os
+
+from . import _core, process
+from .errors import ExitError, TimeoutExpired
+from .prepare import prepare
+from .state import ProcessState
+from .streams import PIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,10 +16,12 @@ if TYPE_CHECKING:
 
     from .attributes import SysProcAttr
     from .plan import Arg, Dir, Environment
-    from .state import ProcessState
-    from .streams import Stream
+    from .streams import Stream, Streams
 
-__all__ = ["Result", "run"]
+__all__ = ["Result", "execute", "run"]
+
+# After Ctrl-C at a terminal the child has had the signal too, and may be tidying up.
+_INTERRUPT_GRACE = 0.25
 
 
 class Result:
@@ -85,18 +92,82 @@ def run(
     if capture:
         if stdout is not None or stderr is not None:
             raise ValueError("capture: given together with stdout or stderr")
-        stdout = stderr = streams.PIPE
+        stdout = stderr = PIPE
     if input is not None and type(input) is not bytes:
         raise TypeError(f"input: bytes wanted, not {type(input).__name__}")
-    cmd = Cmd(
-        *args,
-        path=path,
-        env=env,
-        dir=dir,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        attr=attr,
-        engine=engine,
+    deadline = _core.FOREVER if timeout is None else _core.deadline_after(timeout)
+    plan, number, streams = prepare(
+        args, path, env, dir, (stdin, stdout, stderr), attr, engine, input is not None
     )
-    return Result(*cmd._execute(input, timeout, check))
+    return execute(plan, number, streams, args[0], input, timeout, deadline, check, attr)
+
+
+def execute(
+    plan: bytes,
+    engine: int,
+    streams: Streams | None,
+    name: Arg,
+    input: bytes | None,
+    timeout: float | None,
+    deadline: int,
+    check: bool,
+    attr: SysProcAttr | None,
+) -> Result:
+    """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams."""
+    child = _core.new_child()
+    try:
+        flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
+        process.spawn(plan, engine, flags, child)
+        # From here on the child is at work too: what can be done now costs no time.
+        result = Result(ProcessState(child))
+        if streams is None:
+            outcome = _core.wait(child, deadline)
+        else:
+            streams.spawned()
+            pump = streams.pump
+            if pump is None:
+                outcome = _core.wait(child, deadline)
+            else:
+                fed = None if input is None else _core.feed_pump(pump, input)
+                outcome = _core.pump(pump, child, deadline)
+                del fed
+                _outputs(streams, result)
+        if outcome != _core.OK:
+            if outcome == _core.TIMEOUT:
+                raise _expired(child, streams, result, name, timeout or 0.0)
+            _core.raise_for(outcome, child, plan)
+        if check and child.status != 0:
+            raise ExitError(_shown(name), result.state, result.stdout, result.stderr)
+        return result
+    except BaseException as error:
+        # A child in a group of its own has not had the Ctrl-C.
+        grouped = attr is None or not (attr.setsid or attr.setpgid)
+        wait = grouped and isinstance(error, KeyboardInterrupt)
+        process.end(child, _INTERRUPT_GRACE if wait else 0.0)
+        raise
+    finally:
+        if streams is not None:
+            streams.close()
+
+
+def _outputs(streams: Streams, result: Result) -> None:
+    if streams.captures[0]:
+        result.stdout = _core.gathered(streams.pump, 1)
+    if streams.captures[1]:
+        result.stderr = _core.gathered(streams.pump, 2)
+
+
+def _expired(
+    child: _core.Child, streams: Streams | None, result: Result, name: Arg, timeout: float
+) -> TimeoutExpired:
+    stage = _core.setup_stage(child)
+    ended = process.end(child)
+    if streams is not None and streams.pump is not None:
+        _core.drain_pump(streams.pump)
+        _outputs(streams, result)
+    state = result.state if ended and stage is None else None
+    return TimeoutExpired(_shown(name), timeout, result.stdout, result.stderr, state, stage)
+
+
+def _shown(name: Arg) -> str:
+    return os.fsdecode(name)

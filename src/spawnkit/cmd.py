@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from . import _core, streams
-from .errors import ExitError, TimeoutExpired
-from .lookpath import find_program
-from .plan import STANDARD, check_engine, encode, encode_args, pack
-from .process import Process, encode_dir, end, spawn, started
-from .state import ProcessState
+from . import _core
+from ._run import execute
+from .errors import ExitError
+from .prepare import prepare
+from .process import started
+from .streams import PIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .attributes import SysProcAttr
     from .plan import Arg, Dir, Environment
-    from .streams import Stream
+    from .process import Process
+    from .state import ProcessState
+    from .streams import Stream, Streams
 
 __all__ = ["Cmd"]
-
-# After Ctrl-C at a terminal the child has had the signal too, and may be tidying up.
-_INTERRUPT_GRACE = 0.25
 
 
 class Cmd:
@@ -34,17 +32,18 @@ class Cmd:
     dir: the working directory; None: ours.
     stdin, stdout, stderr: None: ours; DEVNULL; a descriptor; anything with fileno(). stdout and
         stderr also PIPE, which `spawnkit.run` captures; stderr also STDOUT, where stdout goes.
-    attr: a SysProcAttr: session, group, umask, limits, signals.
+    attr: a SysProcAttr: session, group, umask, limits, signals. None: nothing special.
     engine: which mechanism makes the process; None chooses.
 
     Everything else of ours is closed in the child. A Cmd is used once, also when its start failed,
-    and belongs to one thread. Wrong values raise ValueError or TypeError when it is made or
-    started, before any process is.
+    and belongs to one thread. Wrong values raise ValueError or TypeError when it is started, before
+    any process is.
 
     Differs from Go: None means inherit, not /dev/null (docs/gotchas.md).
     """
 
     __slots__ = (
+        "_used",
         "args",
         "attr",
         "dir",
@@ -56,7 +55,6 @@ class Cmd:
         "stderr",
         "stdin",
         "stdout",
-        "_used",
     )
 
     def __init__(
@@ -91,14 +89,12 @@ class Cmd:
         Raises SpawnError when it cannot run, ValueError or TypeError for bad input, RuntimeError
         when the Cmd was used before.
         """
-        if self.stdout is streams.PIPE or self.stderr is streams.PIPE:
-            raise ValueError("PIPE: captured by spawnkit.run only; start() does not read it")
-        opened = streams.Streams()
+        plan, engine, streams = self._prepare()
         try:
-            plan, number = self._compile(opened, feed=False)
-            self.process = started(plan, self._name(), number)
+            self.process = started(plan, self._name(), engine)
         finally:
-            opened.close()
+            if streams is not None:
+                streams.close()
 
     def wait(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Waits for a started command and returns how it ended.
@@ -120,106 +116,30 @@ class Cmd:
         reaped and TimeoutExpired raised. None: no limit. check: raise ExitError unless it was
         successful. Otherwise raises as `start` and `Process.wait`.
         """
-        if self.stdout is streams.PIPE or self.stderr is streams.PIPE:
-            raise ValueError("PIPE: captured by spawnkit.run, not by Cmd.run")
-        return self._execute(None, timeout, check)[0]
+        deadline = _core.deadline_after(timeout)
+        plan, engine, streams = self._prepare()
+        result = execute(
+            plan, engine, streams, self.args[0], None, timeout, deadline, False, self.attr
+        )
+        self.process_state = result.state
+        if check and not result.state.success:
+            raise ExitError(self._name(), result.state)
+        return result.state
 
-    def _name(self) -> str:
-        """The program as messages call it."""
-        return os.fsdecode(self.args[0]) if self.args else "(no command)"
-
-    def _compile(self, opened: streams.Streams, feed: bool) -> tuple[bytes, int]:
-        """All checks, then descriptors, then the plan; and the number of the engine."""
+    def _prepare(self) -> tuple[bytes, int, Streams | None]:
         if self._used:
             raise RuntimeError("Cmd: already started; a Cmd is used once")
-        args = self.args
-        if not args:
-            raise ValueError("args: empty; args[0] is the program")
-        argv = encode_args(args)
-        if self.path is None:
-            name = argv[: argv.index(b"\0")]
-            path = name if b"/" in name else None
-        else:
-            path = encode(self.path, "path")
-            if not path:
-                raise ValueError("path: empty")
-        dir = None if self.dir is None else encode_dir(self.dir)
-        three = (
-            streams.check(self.stdin, 0),
-            streams.check(self.stdout, 1),
-            streams.check(self.stderr, 2),
-        )
-        if feed and self.stdin is not None:
-            raise ValueError("input: given together with stdin")
+        if self.stdout is PIPE or self.stderr is PIPE:
+            raise ValueError("PIPE: captured by spawnkit.run; nobody reads it here")
         self._used = True
-        if path is None:
-            path = find_program(name)
-        sys.audit("spawnkit.spawn", path, args, dir, self.env)
-        if feed or three != _INHERIT:
-            opened.open(three, feed)
-        plan = pack(path, argv, len(args), self.env, dir, opened.wanted, STANDARD, self.attr)
-        return plan, 0 if self.engine is None else check_engine(plan, self.engine)
-
-    def _execute(
-        self, input: bytes | None, timeout: float | None, check: bool
-    ) -> tuple[ProcessState, bytes | None, bytes | None]:
-        """Start, feed, gather, wait, in two crossings into C. The state and both outputs."""
-        deadline = _core.deadline_after(timeout)
-        child = _core.new_child()
-        opened = streams.Streams()
-        flags = _core.PIDFD_IF_MAIN if timeout is None else _core.PIDFD
-        try:
-            plan, number = self._compile(opened, feed=input is not None)
-            spawn(plan, number, flags, child)
-            opened.spawned()
-            pump = opened.pump
-            if pump is None:
-                result = _core.wait(child, deadline)
-            else:
-                kept = None if input is None else _core.feed_pump(pump, input)
-                result = _core.pump(pump, child, deadline)
-                del kept
-            if result == _core.OK:
-                state = self.process_state = ProcessState(child)
-                out, err = self._outputs(pump)
-                if check and not state.success:
-                    raise ExitError(self._name(), state, out, err)
-                return state, out, err
-            if result == _core.TIMEOUT:
-                raise self._expired(child, pump, timeout or 0.0)
-            _core.raise_for(result, child, plan)
-            raise AssertionError  # raise_for always raises
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt) and not self._own_group()
-            end(child, _INTERRUPT_GRACE if interrupted else 0.0)
-            raise
-        finally:
-            opened.close()
-
-    def _outputs(self, pump: _core.Pump | None) -> tuple[bytes | None, bytes | None]:
-        return (
-            _core.gathered(pump, 1) if self.stdout is streams.PIPE else None,
-            _core.gathered(pump, 2) if self.stderr is streams.PIPE else None,
+        three = (self.stdin, self.stdout, self.stderr)
+        return prepare(
+            self.args, self.path, self.env, self.dir, three, self.attr, self.engine
         )
 
-    def _expired(
-        self, child: _core.Child, pump: _core.Pump | None, timeout: float
-    ) -> TimeoutExpired:
-        stage = _core.setup_stage(child)
-        state = None
-        if end(child) and stage is None:
-            state = self.process_state = ProcessState(child)
-        if pump is not None:
-            _core.drain_pump(pump)
-        return TimeoutExpired(self._name(), timeout, *self._outputs(pump), state, stage)
-
-    def _own_group(self) -> bool:
-        """Ctrl-C at the terminal does not reach it."""
-        return self.attr is not None and (self.attr.setsid or self.attr.setpgid)
+    def _name(self) -> str:
+        return os.fsdecode(self.args[0])
 
     def __repr__(self) -> str:
         """Cmd('ls', '-l')."""
         return f"Cmd({', '.join(map(repr, self.args))})"
-
-
-_INHERIT = (None, None, None)

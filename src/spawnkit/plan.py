@@ -34,6 +34,8 @@ _MAGIC = 0x31506B73
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
 
+_POSIX_SPAWN = _core.ENGINES["posix_spawn"]
+
 STANDARD = frozenset((0, 1, 2))
 
 _plain = _ops.descriptors({}, STANDARD) + _ops.PLAIN_SIGNALS
@@ -62,6 +64,8 @@ def encode(value: object, item: str) -> bytes:
 
 def encode_args(args: Sequence[Arg]) -> bytes:
     """argv as NUL-terminated strings."""
+    if not args:
+        raise ValueError("args: empty; args[0] is the program's name")
     try:
         # The common case, all str, in two steps for the whole list.
         joined = "\0".join(args).encode(_ENCODING, _ERRORS)  # type: ignore[arg-type]
@@ -115,10 +119,12 @@ def pack(
     wanted: dict[int, int | None] | None = None,
     kept: frozenset[int] = STANDARD,
     attr: SysProcAttr | None = None,
+    engine: int = 0,
 ) -> bytes:
     """The launch plan. The order of its operations is the order in which the child does them.
 
     wanted: the descriptor map; kept: descriptors that stay as they are where not in the map.
+    engine: raises ValueError if it cannot run an operation of the plan.
     """
     block, count = _core.environment() if env is None else encode_env(env)
     operands = b""
@@ -140,6 +146,8 @@ def pack(
             size = len(before) + _ops.OP.size + len(middle) + len(after)
             middle = _ops.op(_ops.CHDIR, text=_HEADER.size + size) + middle
         ops = before + middle + after
+        if engine == _POSIX_SPAWN:
+            _check_operations(ops, engine)
     strings = _HEADER.size + len(ops) + len(operands)
     return b"".join(
         (
@@ -185,17 +193,20 @@ def _descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
 # ---- reading a plan back ------------------------------------------------------------------------
 
 
-def check_engine(plan: bytes, engine: str | None) -> int:
-    """The engine's number; ValueError if there is none such or it cannot run the plan."""
+def check_engine(engine: str | None) -> int:
+    """The engine's number; ValueError if there is none such."""
     number = _core.ENGINES.get(engine)
     if number is None:
         names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())
         raise ValueError(f"engine: {engine!r} is not one of {names}")
-    if engine == "posix_spawn":
-        for index, fields in enumerate(_operations(plan)):
-            if not _core.runs_on(fields[0], number):
-                raise ValueError(f"engine 'posix_spawn' cannot do {_describe_op(plan, index)[0]!r}")
     return number
+
+
+def _check_operations(ops: bytes, engine: int) -> None:
+    for fields in _ops.OP.iter_unpack(ops):
+        if not _core.runs_on(fields[0], engine):
+            name = _core.ENGINE_NAMES[engine]
+            raise ValueError(f"engine: {name!r} cannot do {_core.stage_name(fields[0])!r}")
 
 
 def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | bytes | None]:

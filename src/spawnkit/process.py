@@ -9,6 +9,7 @@ import sys
 from . import _core
 from .errors import ProcessDone, TimeoutExpired
 from .plan import check_engine, descriptor, encode, encode_args, pack
+from .prepare import encode_dir
 from .state import ProcessState
 from .streams import check_open
 
@@ -228,27 +229,20 @@ def start_process(
         raise ValueError("path: empty")
     if isinstance(argv, (str, bytes)):
         raise TypeError(f"argv: a sequence of arguments wanted, not {argv!r}")
-    if not argv:
-        raise ValueError("argv: empty; argv[0] is the program's name")
     dir, env, files, sys_attr = None, None, None, None
     if attr is not None:
         dir = None if attr.dir is None else encode_dir(attr.dir)
         env, files, sys_attr = attr.env, attr.files, attr.sys
     wanted = _files(files)
     arguments = encode_args(argv)
-    plan = pack(program, arguments, len(argv), env, dir, wanted, frozenset(), sys_attr)
-    number = check_engine(plan, engine)
+    number = check_engine(engine)
+    plan = pack(program, arguments, len(argv), env, dir, wanted, frozenset(), sys_attr, number)
     for target, source in wanted.items():
         if source is not None:
             check_open(source, target)
     name = os.fsdecode(arguments[: arguments.index(b"\0")])
-    audit(path, argv, dir, env)
+    sys.audit("spawnkit.spawn", program, argv, dir, env)
     return started(plan, name, number)
-
-
-def audit(path: Arg, argv: Sequence[Arg], dir: bytes | None, env: object) -> None:
-    """Raises the audit event `spawnkit.spawn` with path, argv, dir and env."""
-    sys.audit("spawnkit.spawn", path, argv, dir, env)
 
 
 def started(plan: bytes, name: str, engine: int) -> Process:
@@ -261,14 +255,6 @@ def started(plan: bytes, name: str, engine: int) -> Process:
         end(child)
         raise
     return Process(child, name)
-
-
-def encode_dir(dir: Arg) -> bytes:
-    """A working directory as the kernel gets it."""
-    encoded = encode(dir, "dir")
-    if not encoded:
-        raise ValueError("dir: empty; None is our own directory")
-    return encoded
 
 
 def _files(

@@ -167,7 +167,6 @@ class _Facts:
         "engine",
         "started",
         "ended",
-        "parent_maxrss",
     )
     rusage: tuple[int, ...]
 
@@ -183,11 +182,12 @@ class ProcessState:
     Made by the waits, never by hand. A value: it does not change, whatever happens to its Process.
     """
 
-    __slots__ = ("_of",)
+    __slots__ = ("_of", "_own_peak")
 
     def __init__(self, of: _core.Child | _Facts) -> None:
         """`of`: a handle that has been waited for."""
         self._of = of
+        self._own_peak: int | None = None
 
     @property
     def pid(self) -> int:
@@ -253,9 +253,17 @@ class ProcessState:
 
     @property
     def max_rss_exact(self) -> bool:
-        """Is `max_rss` the program's own peak? Only when it is above everything we ever used."""
+        """Is `max_rss` the program's own peak?
+
+        True only when it is above everything this process ever used itself, looked up when this is
+        first asked: never wrongly true, but false for programs smaller than their parent.
+        """
         usage = self.sys_usage()
-        return usage is not None and usage.maxrss > self._of.parent_maxrss * 1024
+        if self._own_peak is None:
+            import resource
+
+            self._own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return usage is not None and usage.maxrss > self._own_peak
 
     @property
     def engine(self) -> str:

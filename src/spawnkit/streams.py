@@ -43,8 +43,15 @@ STDOUT: Final = _Named("STDOUT")
 NAMES = ("stdin", "stdout", "stderr")
 
 
-def check(stream: object, index: int) -> Stream:
-    """A stream that can be used at `index`: itself, or the number of its descriptor."""
+def check(three: tuple[object, object, object], feed: bool) -> tuple[Stream, Stream, Stream]:
+    """The streams with every file as its number; raises ValueError and TypeError."""
+    if feed and three[0] is not None:
+        raise ValueError("input: given together with stdin")
+    stdin, stdout, stderr = (_check(stream, index) for index, stream in enumerate(three))
+    return stdin, stdout, stderr
+
+
+def _check(stream: object, index: int) -> Stream:
     if stream is None or stream is DEVNULL:
         return stream
     if stream is PIPE:
@@ -59,25 +66,30 @@ def check(stream: object, index: int) -> Stream:
 
 
 class Streams:
-    """Opens what three streams need, for one spawn."""
+    """What three streams need, opened for one spawn.
 
-    __slots__ = ("_null", "pump", "wanted")
+    wanted: the map for the plan. pump: the pipes, None where there are none. captures: are stdout
+    and stderr gathered? Whatever happens, and
+    wherever an exception strikes, all that is ours is closed at the latest with this object.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_null", "captures", "pump", "wanted")
+
+    def __init__(self, three: tuple[Stream, Stream, Stream], feed: bool) -> None:
+        """`three` as `check` returns them. feed: make a pipe for stdin. Raises SpawnError."""
         self.wanted: dict[int, int | None] = {}
         self.pump: _core.Pump | None = None
         self._null = -1
-
-    def open(self, streams: tuple[Stream, Stream, Stream], feed: bool) -> None:
-        """Fills `wanted`, the map for the plan, and `pump`. On an error call `close`."""
         # The caller's first: a number that is not open must not come to mean a pipe of ours.
-        for index, stream in enumerate(streams):
+        for index, stream in enumerate(three):
             if type(stream) is int:
                 check_open(stream, index)
-        pipes = (1 if feed else 0) | (2 if streams[1] is PIPE else 0) | (4 if streams[2] is PIPE else 0)
+        self.captures = (three[1] is PIPE, three[2] is PIPE)
+        pipes = (1 if feed else 0) | self.captures[0] << 1 | self.captures[1] << 2
         if pipes:
-            self.pump = _core.open_pump(pipes)
-        for index, stream in enumerate(streams):
+            self.pump = _core.new_pump()
+            _core.open_pump(self.pump, pipes)
+        for index, stream in enumerate(three):
             if pipes >> index & 1:
                 self.wanted[index] = self.pump.theirs[index]  # type: ignore[union-attr]
             elif stream is DEVNULL:
@@ -107,6 +119,10 @@ class Streams:
         self.spawned()
         if self.pump is not None:
             _core.close_pump(self.pump)
+
+    def __del__(self) -> None:
+        """For an exception that struck before there was a `try` around it."""
+        self.close()
 
 
 def check_open(fd: int, target: int) -> None:

@@ -1,0 +1,32 @@
+/* Entering a blocking system call without losing a signal.
+ *
+ * The interpreter runs signal handlers between two of its own instructions, never in C. So:
+ *   1. the interpreter looks for signals, finds none, and calls us;
+ *   2. a signal arrives; its C handler only sets the interpreter's flag;
+ *   3. we enter waitid, which knows nothing of the flag, and Ctrl-C waits for the child.
+ * Whoever wants to close this gap needs to know, at the system call instruction, whether a signal
+ * was delivered since step 1. The kernel can tell: when it delivers a signal to a thread (or
+ * preempts it), it resets the rseq_cs pointer of the thread's rseq area, unless the thread is
+ * inside the restartable sequence that it points to; then it sends the thread to the sequence's
+ * abort address. So we point it at a sequence that ends in the system call instruction, before we
+ * return to the interpreter (arm), and the next call blocks only if it still points there. No
+ * system call, no timer, no handler of ours.
+ *
+ * rseq(2), Linux 4.18; the C library registers the area since glibc 2.35. Elsewhere the caller waits
+ * on a pidfd, in slices. */
+#ifndef SK_GUARD_H
+#define SK_GUARD_H
+
+#include "sys.h"
+
+/* Is there an rseq area on this thread? */
+int sk__guard_works(void);
+
+/* From now on the calling thread's signals are noticed. Call before returning to the interpreter. */
+void sk__guard_arm(void);
+
+/* waitid(2), if no signal was delivered to this thread since sk__guard_arm; else -EINTR. Preemption
+ * counts as a signal, so -EINTR may come for nothing. Disarms. */
+int sk__guarded_waitid(int type, int id, siginfo_t *info, int options, void *rusage);
+
+#endif
