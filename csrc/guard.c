@@ -1,6 +1,10 @@
 #include "guard.h"
 
+#include "core.h"
+
 #include <errno.h>
+
+#define FAILURES_ALLOWED 16
 
 /* glibc 2.35 and later; weak, so that the extension loads on any C library. */
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
@@ -46,14 +50,15 @@ void sk__guard_arm(void) { area()->rseq_cs = (uintptr_t)sk__guard_sequence; }
     ".quad 1f, 2f - 1f, 4f\n\t"                            \
     ".popsection\n\t"
 
-__attribute__((noinline, noclone))
-int sk__guarded_waitid(int type, int id, siginfo_t *info, int options, void *rusage)
+/* One copy only: the sequence has one address. */
+static __attribute__((noinline, noclone))
+long guarded(long number, long a, long b, long c, long d, long e)
 {
     struct rseq_area *rseq = area();
 #if defined(__x86_64__)
     long result;
-    register long r10 __asm__("r10") = options;
-    register void *r8 __asm__("r8") = rusage;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
 
     __asm__ volatile(
         DESCRIPTOR
@@ -70,16 +75,16 @@ int sk__guarded_waitid(int type, int id, siginfo_t *info, int options, void *rus
         "mov %[interrupted], %%rax\n"
         "6:"
         : "=&a"(result)
-        : "0"((long)SYS_waitid), "D"((long)type), "S"((long)id), "d"(info), "r"(r10), "r"(r8),
+        : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8),
           [sequence] "r"(sk__guard_sequence), [armed] "m"(rseq->rseq_cs), [interrupted] "i"(-EINTR)
         : "rcx", "r11", "memory", "cc");
 #else
-    register long x8 __asm__("x8") = SYS_waitid;
-    register long x0 __asm__("x0") = type;
-    register long x1 __asm__("x1") = id;
-    register void *x2 __asm__("x2") = info;
-    register long x3 __asm__("x3") = options;
-    register void *x4 __asm__("x4") = rusage;
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
     long result, now;
 
     __asm__ volatile(
@@ -103,6 +108,22 @@ int sk__guarded_waitid(int type, int id, siginfo_t *info, int options, void *rus
     result = x0;
 #endif
     rseq->rseq_cs = 0;
-    return (int)result;
+    return result;
 }
 /* clang-format on */
+
+long sk__block(int32_t *failures, long number, long a, long b, long c, long d, long e)
+{
+    long result;
+
+    if (!sk__main_thread())
+        return sk_syscall(number, a, b, c, d, e, 0);
+    if (*failures >= FAILURES_ALLOWED || !sk__guard_works())
+        return -ENOTSUP;
+    result = guarded(number, a, b, c, d, e);
+    if (result == -EINTR) {
+        ++*failures;
+        sk__guard_arm();
+    }
+    return result;
+}

@@ -25,8 +25,10 @@ int sk__guard_works(void);
 /* From now on the calling thread's signals are noticed. Call before returning to the interpreter. */
 void sk__guard_arm(void);
 
-/* waitid(2), if no signal was delivered to this thread since sk__guard_arm; else -EINTR. Preemption
- * counts as a signal, so -EINTR may come for nothing. Disarms. */
-int sk__guarded_waitid(int type, int id, siginfo_t *info, int options, void *rusage);
+/* A system call that may block for as long as it takes, on any thread, without losing a signal of
+ * the main one. -EINTR: back to the interpreter, then again; preemption counts as a signal, so it
+ * may come for nothing, and `*failures` counts how often. -ENOTSUP: it was not called, because the
+ * guard cannot be had or has failed too often; wait in slices. */
+long sk__block(int32_t *failures, long number, long a, long b, long c, long d, long e);
 
 #endif

@@ -1,6 +1,7 @@
 /* Feeds a child's stdin and gathers what it writes, in one resumable loop, until all has been said
  * and the child is reaped. */
 #include "core.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ int sk_pump_open(sk_pump *pump, int which)
 
     for (int i = 0; i < 3; i++)
         pump->ours[i] = pump->theirs[i] = -1;
+    pump->opened = 1; /* from here on the numbers mean descriptors */
     for (int i = 0; i < 3 && result >= 0; i++) {
         int32_t ends[2];
 
@@ -57,26 +59,38 @@ static int make_room(sk_buffer *buffer)
     return 0;
 }
 
+/* What a read of an output gave: bytes to keep, or its end. */
+static int keep(sk_pump *pump, int stream, long length)
+{
+    if (length == -EINTR || length == -EAGAIN)
+        return 0;
+    if (length < 0)
+        return (int)length;
+    pump->output[stream - 1].length += (size_t)length;
+    if (length == 0)
+        close_fd(&pump->ours[stream]);
+    return 0;
+}
+
+static char *room_in(sk_buffer *buffer, size_t *room)
+{
+    *room = buffer->room - buffer->length;
+    if (*room > LARGEST_READ)
+        *room = LARGEST_READ;
+    return buffer->data + buffer->length;
+}
+
 /* One read of an output that has something to say. Closes it at its end. */
 static int gather(sk_pump *pump, int stream)
 {
     sk_buffer *buffer = &pump->output[stream - 1];
     size_t room;
-    long length;
+    char *data;
 
     if (make_room(buffer) < 0)
         return -ENOMEM;
-    room = buffer->room - buffer->length;
-    length = sys_read(pump->ours[stream], buffer->data + buffer->length,
-                      room < LARGEST_READ ? room : LARGEST_READ);
-    if (length == -EINTR || length == -EAGAIN)
-        return 0;
-    if (length < 0)
-        return (int)length;
-    buffer->length += (size_t)length;
-    if (length == 0)
-        close_fd(&pump->ours[stream]);
-    return 0;
+    data = room_in(buffer, &room);
+    return keep(pump, stream, sys_read(pump->ours[stream], data, room));
 }
 
 /* A write into a pipe nobody reads raises SIGPIPE, which the process may have set to kill it. It is
@@ -118,24 +132,21 @@ static int feed(sk_pump *pump)
     return 0;
 }
 
-/* Waits until a stream is ready, or not at all, and serves what is. 0: nothing is open or ready. */
-static int serve(sk_pump *pump, const struct timespec *timeout)
+/* Fills in what poll is to watch; returns how many. stream[i] is which one fds[i] is. */
+static unsigned watch(const sk_pump *pump, struct pollfd fds[3], int stream[3])
 {
-    struct pollfd fds[3];
-    int stream[3];
     unsigned count = 0;
-    int ready;
 
     for (int i = 0; i < 3; i++)
         if (pump->ours[i] >= 0) {
             fds[count] = (struct pollfd){pump->ours[i], i ? POLLIN : POLLOUT, 0};
             stream[count++] = i;
         }
-    if (!count)
-        return 0;
-    ready = sys_poll(fds, count, timeout);
-    if (ready <= 0)
-        return ready;
+    return count;
+}
+
+static int serve(sk_pump *pump, const struct pollfd *fds, const int *stream, unsigned count)
+{
     for (unsigned i = 0; i < count; i++)
         if (fds[i].revents) {
             int result = stream[i] ? gather(pump, stream[i]) : feed(pump);
@@ -143,7 +154,51 @@ static int serve(sk_pump *pump, const struct timespec *timeout)
             if (result < 0)
                 return result;
         }
-    return ready;
+    return 0;
+}
+
+/* One stream to read and no deadline: no need to ask poll first. */
+static int block_on_one(sk_pump *pump, int stream)
+{
+    sk_buffer *buffer = &pump->output[stream - 1];
+    size_t room;
+    char *data;
+    long length;
+
+    if (make_room(buffer) < 0)
+        return -ENOMEM;
+    data = room_in(buffer, &room);
+    length = sk__block(&pump->interrupted, SYS_read, pump->ours[stream], (long)data, (long)room, 0, 0);
+    if (length == -EINTR || length == -ENOTSUP)
+        return (int)length;
+    return keep(pump, stream, length);
+}
+
+/* Waits until a stream is ready and serves what is. SK_OK, SK_AGAIN, SK_TIMEOUT or an errno. */
+static int pump_once(sk_pump *pump, int64_t deadline)
+{
+    struct pollfd fds[3];
+    struct timespec left;
+    int stream[3], kind, ready;
+    unsigned count = watch(pump, fds, stream);
+
+    ready = -ENOTSUP;
+    if (deadline < 0 && count == 1 && stream[0]) {
+        ready = block_on_one(pump, stream[0]);
+        if (ready == 0)
+            return SK_OK;
+    } else if (deadline < 0) {
+        ready = (int)sk__block(&pump->interrupted, SYS_ppoll, (long)fds, count, 0, 0, 8);
+    }
+    if (ready == -ENOTSUP) {
+        kind = sk__time_left(deadline, &left);
+        ready = sys_poll(fds, count, &left);
+        if (ready == 0)
+            return kind == 0 || (deadline >= 0 && sk__now() >= deadline) ? SK_TIMEOUT : SK_AGAIN;
+    }
+    if (ready == -EINTR)
+        return SK_AGAIN;
+    return ready < 0 ? ready : serve(pump, fds, stream, count);
 }
 
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
@@ -160,34 +215,37 @@ int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
             return result;
     }
     while (pump->ours[0] >= 0 || pump->ours[1] >= 0 || pump->ours[2] >= 0) {
-        struct timespec left;
-        int kind = sk__time_left(deadline, &left);
-
-        result = serve(pump, kind == 2 ? NULL : &left);
-        if (result == -EINTR)
-            return SK_AGAIN;
-        if (result < 0)
+        result = pump_once(pump, deadline);
+        if (result != SK_OK)
             return result;
-        if (result == 0)
-            return kind == 0 || (deadline >= 0 && sk__now() >= deadline) ? SK_TIMEOUT : SK_AGAIN;
     }
     return sk_wait(child, deadline);
 }
 
 int sk_pump_drain(sk_pump *pump)
 {
-    const struct timespec now = {0, 0};
-    int result;
+    struct pollfd fds[3];
+    int stream[3];
 
     close_fd(&pump->ours[0]);
-    do
-        result = serve(pump, &now);
-    while (result > 0 || result == -EINTR);
-    return result;
+    for (;;) {
+        struct timespec now = {0, 0};
+        unsigned count = watch(pump, fds, stream);
+        int ready = count ? sys_poll(fds, count, &now) : 0;
+
+        if (ready > 0)
+            ready = serve(pump, fds, stream, count);
+        else if (ready != -EINTR)
+            return ready;
+        if (ready < 0 && ready != -EINTR)
+            return ready;
+    }
 }
 
 void sk_pump_close(sk_pump *pump)
 {
+    if (!pump->opened)
+        return;
     for (int i = 0; i < 3; i++) {
         close_fd(&pump->ours[i]);
         close_fd(&pump->theirs[i]);

@@ -108,8 +108,10 @@ typedef struct sk_buffer {
 } sk_buffer;
 
 typedef struct sk_pump {
+    int32_t opened;    /* 0: nothing to close */
     int32_t ours[3];   /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
     int32_t theirs[3]; /* the child's ends; closed when sk_pump_run starts */
+    int32_t interrupted; /* waits on the main thread that were cut short */
     int32_t broken;    /* 1: the child closed its stdin before all was written */
     const char *input; /* kept alive by the caller */
     size_t input_length;

@@ -160,27 +160,21 @@ static void take_pidfd(sk_child *child)
     sk__unlock(child);
 }
 
-/* The main thread may sleep in waitid only if no signal is lost on the way in (guard.h). Where that
- * cannot be had, or keeps failing because the thread is preempted or signalled all the time, the
- * wait goes by slices on a pidfd. */
-#define GUARD_TRIES 16
-
-static int sleep_guarded(sk_child *child)
+/* Sleeps in waitid itself: nothing to make, nothing to close. -ENOTSUP: not without losing signals. */
+static int sleep_in_waitid(sk_child *child)
 {
     int by_pidfd = child->pidfd >= 0 && SK_KNOWN(pidfd_wait) == 1;
     siginfo_t info;
-    int result = sk__guarded_waitid(by_pidfd ? P_PIDFD_ : P_PID, by_pidfd ? child->pidfd : child->pid,
-                                    &info, WEXITED | WNOWAIT, NULL);
+    long result = sk__block(&child->interrupted, SYS_waitid, by_pidfd ? P_PIDFD_ : P_PID,
+                            by_pidfd ? child->pidfd : child->pid, (long)&info, WEXITED | WNOWAIT, 0);
 
-    if (result == -EINTR) {
-        child->interrupted++;
-        sk__guard_arm();
+    if (result == -EINTR)
         return SK_AGAIN;
-    }
-    return result < 0 && result != -ECHILD ? result : SK_OK;
+    return result < 0 && result != -ECHILD ? (int)result : SK_OK;
 }
 
-static int sleep_blocked(sk_child *child)
+/* The same without the guard: where there is no other way, a signal may have to wait. */
+static int sleep_unguarded(sk_child *child)
 {
     siginfo_t info;
     int result = wait_id(child, &info, WEXITED | WNOWAIT, NULL);
@@ -223,14 +217,14 @@ static int sleep_on(sk_child *child, int64_t deadline)
     int kind;
 
     if (deadline < 0) {
-        if (!sk__main_thread())
-            return sleep_blocked(child);
-        if (child->interrupted < GUARD_TRIES && sk__guard_works())
-            return sleep_guarded(child);
+        int result = sleep_in_waitid(child);
+
+        if (result != -ENOTSUP)
+            return result;
         if (child->pidfd < 0)
             take_pidfd(child);
         if (child->pidfd < 0)
-            return sleep_blocked(child); /* the gap stays open, as in every other library */
+            return sleep_unguarded(child);
     }
     kind = sk__time_left(deadline, &left);
     if (kind == 0)

@@ -171,9 +171,7 @@ def rusage(child: Child) -> tuple[int, ...]:
 
 def new_pump() -> Pump:
     """Streams of one child, not opened."""
-    pump = _new(_PUMP)
-    lib.sk_pump_open(pump, 0)
-    return pump
+    return _new(_PUMP)
 
 
 def open_pump(pump: Pump, which: int) -> None:

@@ -116,9 +116,11 @@ class Streams:
 
     def close(self) -> None:
         """Closes all that is ours; harmless when repeated."""
-        self.spawned()
+        if self._null >= 0:
+            self.spawned()
         if self.pump is not None:
-            _core.close_pump(self.pump)
+            pump, self.pump = self.pump, None
+            _core.close_pump(pump)
 
     def __del__(self) -> None:
         """For an exception that struck before there was a `try` around it."""
