@@ -23,10 +23,11 @@ static int find(const sk_wanted *wanted, int count, int target)
     return -1;
 }
 
-/* The lowest number that is neither target nor source. */
+/* The lowest number that is neither target nor source. Not 0, 1 or 2: where they are not in the map
+ * they may be streams that the child inherits as they are. */
 static int spare_number(const sk_wanted *wanted, int count)
 {
-    int number = 0;
+    int number = 3;
     int taken;
 
     do {
@@ -47,7 +48,7 @@ static int run_from(sk_wanted *wanted, int count, int i, sk_move *moves)
 {
     int written = 0;
 
-    while (i >= 0 && !wanted[i].done && wanted[i].readers == 0) {
+    while (i >= 0 && is_move(&wanted[i]) && !wanted[i].done && wanted[i].readers == 0) {
         moves[written++] = (sk_move){wanted[i].source, wanted[i].target, 0};
         wanted[i].done = 1;
         i = wanted[i].source < 0 ? -1 : find(wanted, count, wanted[i].source);
@@ -73,8 +74,7 @@ int sk_plan_descriptors(sk_wanted *wanted, int count, sk_move *moves)
 
     /* Chains, from their loose ends inwards. */
     for (int i = 0; i < count; i++)
-        if (is_move(&wanted[i]))
-            written += run_from(wanted, count, i, moves + written);
+        written += run_from(wanted, count, i, moves + written);
 
     /* Rings: park one member, let its reader take it from there, and the ring is a chain. */
     for (int i = 0; i < count; i++) {

@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._features import features
+    from ._run import Result, run
     from .attributes import RLIM_INFINITY, ProcAttr, SysProcAttr
     from .cmd import Cmd
     from .errors import Error, ExitError, ProcessDone, SpawnError, StatusLost, TimeoutExpired
     from .process import INTERRUPT, KILL, Process, find_process, start_process
-    from ._run import Result, run
     from .state import ProcessState, Rusage, WaitStatus
     from .streams import DEVNULL, PIPE, STDOUT
 

@@ -174,11 +174,15 @@ def new_pump() -> Pump:
     return _new(_PUMP)
 
 
-def open_pump(pump: Pump, which: int) -> None:
-    """Makes pipes for the streams asked for (1: stdin, 2: stdout, 4: stderr); SpawnError."""
+def open_pump(pump: Pump, which: int) -> dict[int, int | None]:
+    """Makes pipes for the streams asked for (1: stdin, 2: stdout, 4: stderr); SpawnError.
+
+    Returns the child's ends by the numbers they are to have.
+    """
     result = lib.sk_pump_open(pump, which)
     if result:
         raise spawn_error(-result, "pipe", "pipe")
+    return {fd: end for fd, end in enumerate(pump.theirs) if end >= 0}
 
 
 def feed_pump(pump: Pump, data: bytes) -> object:
@@ -233,8 +237,8 @@ def runs_on(code: int, engine: int) -> bool:
 def descriptor_moves(wanted: dict[int, int | None]) -> list[tuple[int, int, bool]]:
     """The moves that make a map {child's fd: ours, None: closed} true, in order.
 
-    (source, target, scratch): dup2; both equal: clear close-on-exec; source -1: close. A scratch target
-    serves a ring of descriptors and is close-on-exec.
+    (source, target, scratch): dup2; both equal: clear close-on-exec; source -1: close. A scratch
+    target serves a ring of descriptors and is close-on-exec.
     """
     count = len(wanted)
     entries = ffi.new("sk_wanted[]", count)
@@ -285,7 +289,8 @@ def _encode_environment() -> tuple[Any, Any, bytes, bytes, int] | None:
     """One attempt; None if the environment changed meanwhile."""
     if _environ[0] == _NULL:  # after clearenv
         return None if _environ[0] != _NULL else (_NULL, b"", b"\0", b"", 0)
-    pointers, strings = [], []
+    pointers: list[Any] = []
+    strings: list[bytes] = []
     while _environ[0] != _NULL and _environ[0][len(strings)] != _NULL:
         pointers.append(_environ[0][len(strings)])
         strings.append(ffi.string(pointers[-1]))

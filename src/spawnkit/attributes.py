@@ -75,6 +75,9 @@ class SysProcAttr:
     sigmask: frozenset[int]
     sigdefault: frozenset[int]
     sigignore: frozenset[int]
+    _before: bytes
+    _nofile: bytes
+    _after: bytes
 
     def __init__(
         self,
@@ -139,7 +142,9 @@ class SysProcAttr:
 
     def __eq__(self, other: object) -> bool:
         """Equal when all fields are."""
-        return self._fields() == other._fields() if isinstance(other, SysProcAttr) else NotImplemented
+        return (
+            self._fields() == other._fields() if isinstance(other, SysProcAttr) else NotImplemented
+        )
 
     def __hash__(self) -> int:
         """By value."""

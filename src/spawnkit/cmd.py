@@ -133,9 +133,7 @@ class Cmd:
             raise ValueError("PIPE: captured by spawnkit.run; nobody reads it here")
         self._used = True
         three = (self.stdin, self.stdout, self.stderr)
-        return prepare(
-            self.args, self.path, self.env, self.dir, three, self.attr, self.engine
-        )
+        return prepare(self.args, self.path, self.env, self.dir, three, self.attr, self.engine)
 
     def _name(self) -> str:
         return os.fsdecode(self.args[0])

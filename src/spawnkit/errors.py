@@ -126,7 +126,7 @@ class ExitError(Error):
         return f"{text}: {last}" if last else text
 
 
-class TimeoutExpired(Error, TimeoutError):
+class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for it
     """The time was over before the program was.
 
     From `run` and `Cmd.run` the process has been killed and reaped; from `wait` it is as it was.
@@ -162,7 +162,7 @@ class TimeoutExpired(Error, TimeoutError):
         return f"{self.name}: not over after {self.timeout:g} s{where}"
 
 
-class StatusLost(Error, ChildProcessError):
+class StatusLost(Error, ChildProcessError):  # noqa: N818 - the field's name for it
     """How the process ended cannot be known.
 
     Somebody else waited for it, or SIGCHLD is ignored, and this kernel cannot tell any more. Where
@@ -170,5 +170,5 @@ class StatusLost(Error, ChildProcessError):
     """
 
 
-class ProcessDone(Error, ProcessLookupError):
+class ProcessDone(Error, ProcessLookupError):  # noqa: N818 - the field's name for it
     """The process is over or the handle was released. Go's `os.ErrProcessDone`."""

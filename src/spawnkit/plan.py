@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     class HasFileno(Protocol):
         """A file object, a socket: anything with a descriptor."""
 
-        def fileno(self) -> int: ...
+        def fileno(self) -> int:
+            """The descriptor."""
 
     Arg: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Dir: TypeAlias = Arg
@@ -62,10 +63,10 @@ def encode(value: object, item: str) -> bytes:
     return data
 
 
-def encode_args(args: Sequence[Arg]) -> bytes:
-    """argv as NUL-terminated strings."""
+def encode_args(args: Sequence[Arg], item: str = "args") -> bytes:
+    """argv as NUL-terminated strings. `item` is what messages call it."""
     if not args:
-        raise ValueError("args: empty; args[0] is the program's name")
+        raise ValueError(f"{item}: empty; {item}[0] is the program's name")
     try:
         # The common case, all str, in two steps for the whole list.
         joined = "\0".join(args).encode(_ENCODING, _ERRORS)  # type: ignore[arg-type]
@@ -73,11 +74,16 @@ def encode_args(args: Sequence[Arg]) -> bytes:
             return joined + b"\0"
     except (TypeError, UnicodeEncodeError):
         pass
-    return b"".join([encode(arg, f"args[{i}]") + b"\0" for i, arg in enumerate(args)])
+    return b"".join([encode(arg, f"{item}[{i}]") + b"\0" for i, arg in enumerate(args)])
 
 
-def encode_env(env: Environment) -> tuple[bytes, int]:
-    """An environment as NUL-terminated strings and their number. Of equal keys the last wins."""
+def encode_env(env: Environment | None) -> tuple[bytes, int]:
+    """An environment as NUL-terminated strings and their number; None is our own.
+
+    Of keys that are equal once encoded the last wins.
+    """
+    if env is None:
+        return _core.environment()
     if isinstance(env, (str, bytes)) or not hasattr(env, "items"):
         raise TypeError(f"env: a mapping wanted, not {type(env).__name__}")
     pairs: dict[bytes, bytes] = {}
@@ -110,23 +116,37 @@ def descriptor(value: object, item: str) -> int:
     return fd
 
 
+def check_engine(engine: str | None, dir: bytes | None, attr: SysProcAttr | None) -> int:
+    """The engine's number; ValueError if there is none such or it cannot do what is asked."""
+    number = _core.ENGINES.get(engine)
+    if number is None:
+        names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())
+        raise ValueError(f"engine: {engine!r} is not one of {names}")
+    if number == _POSIX_SPAWN:
+        ops = _ops.op(_ops.CHDIR) if dir is not None else b""
+        if attr is not None:
+            ops += attr._before + attr._nofile + attr._after
+        for fields in _ops.OP.iter_unpack(ops):
+            if not _core.runs_on(fields[0], number):
+                raise ValueError(f"engine: {engine!r} cannot do {_core.stage_name(fields[0])!r}")
+    return number
+
+
 def pack(
     path: bytes,
     argv: bytes,
     argc: int,
-    env: Environment | None,
+    env: tuple[bytes, int],
     dir: bytes | None = None,
     wanted: dict[int, int | None] | None = None,
     kept: frozenset[int] = STANDARD,
     attr: SysProcAttr | None = None,
-    engine: int = 0,
 ) -> bytes:
     """The launch plan. The order of its operations is the order in which the child does them.
 
     wanted: the descriptor map; kept: descriptors that stay as they are where not in the map.
-    engine: raises ValueError if it cannot run an operation of the plan.
     """
-    block, count = _core.environment() if env is None else encode_env(env)
+    block, count = env
     operands = b""
     if attr is None and dir is None and not wanted and kept is STANDARD:
         ops = _plain
@@ -146,8 +166,6 @@ def pack(
             size = len(before) + _ops.OP.size + len(middle) + len(after)
             middle = _ops.op(_ops.CHDIR, text=_HEADER.size + size) + middle
         ops = before + middle + after
-        if engine == _POSIX_SPAWN:
-            _check_operations(ops, engine)
     strings = _HEADER.size + len(ops) + len(operands)
     return b"".join(
         (
@@ -191,22 +209,6 @@ def _descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
 
 
 # ---- reading a plan back ------------------------------------------------------------------------
-
-
-def check_engine(engine: str | None) -> int:
-    """The engine's number; ValueError if there is none such."""
-    number = _core.ENGINES.get(engine)
-    if number is None:
-        names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())
-        raise ValueError(f"engine: {engine!r} is not one of {names}")
-    return number
-
-
-def _check_operations(ops: bytes, engine: int) -> None:
-    for fields in _ops.OP.iter_unpack(ops):
-        if not _core.runs_on(fields[0], engine):
-            name = _core.ENGINE_NAMES[engine]
-            raise ValueError(f"engine: {name!r} cannot do {_core.stage_name(fields[0])!r}")
 
 
 def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | bytes | None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 from . import streams
+from .attributes import SysProcAttr
 from .lookpath import find_program
-from .plan import STANDARD, check_engine, encode, encode_args, pack
+from .plan import STANDARD, check_engine, encode, encode_args, encode_env, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .attributes import SysProcAttr
     from .plan import Arg, Dir, Environment
     from .streams import Stream
 
@@ -40,10 +40,13 @@ def prepare(
     else:
         program = argv[: argv.index(b"\0")]
     directory = None if dir is None else encode_dir(dir)
+    variables = encode_env(env)
     plain = three == _INHERITED and not feed
     if not plain:
         three = streams.check(three, feed)
-    number = 0 if engine is None else check_engine(engine)
+    if attr is not None and not isinstance(attr, SysProcAttr):
+        raise TypeError(f"attr: a SysProcAttr wanted, not {attr!r}")
+    number = 0 if engine is None else check_engine(engine, directory, attr)
     if path is None and b"/" not in program:
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
@@ -52,8 +55,11 @@ def prepare(
     if not plain:
         opened = streams.Streams(three, feed)
         wanted = opened.wanted
-    plan = pack(program, argv, len(args), env, directory, wanted, STANDARD, attr, number)
-    return plan, number, opened
+    return (
+        pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr),
+        number,
+        opened,
+    )
 
 
 _INHERITED = (None, None, None)

@@ -7,8 +7,9 @@ import os
 import sys
 
 from . import _core
+from .attributes import SysProcAttr
 from .errors import ProcessDone, TimeoutExpired
-from .plan import check_engine, descriptor, encode, encode_args, pack
+from .plan import check_engine, descriptor, encode, encode_args, encode_env, pack
 from .prepare import encode_dir
 from .state import ProcessState
 from .streams import check_open
@@ -234,9 +235,12 @@ def start_process(
         dir = None if attr.dir is None else encode_dir(attr.dir)
         env, files, sys_attr = attr.env, attr.files, attr.sys
     wanted = _files(files)
-    arguments = encode_args(argv)
-    number = check_engine(engine)
-    plan = pack(program, arguments, len(argv), env, dir, wanted, frozenset(), sys_attr, number)
+    arguments = encode_args(argv, "argv")
+    if sys_attr is not None and not isinstance(sys_attr, SysProcAttr):
+        raise TypeError(f"sys: a SysProcAttr wanted, not {sys_attr!r}")
+    number = check_engine(engine, dir, sys_attr)
+    variables = encode_env(env)
+    plan = pack(program, arguments, len(argv), variables, dir, wanted, frozenset(), sys_attr)
     for target, source in wanted.items():
         if source is not None:
             check_open(source, target)

@@ -93,10 +93,11 @@ class Rusage:
     utime, stime: seconds. maxrss: bytes (the kernel counts KiB), and see
     `ProcessState.max_rss_exact`. minflt, majflt: page faults without and with input. inblock,
     oublock: block input and output operations. nvcsw, nivcsw: voluntary and involuntary context
-    switches. Linux keeps ixrss, idrss, isrss, nswap, msgsnd, msgrcv and nsignals at 0 (getrusage(2)).
+    switches. Linux keeps ixrss, idrss, isrss, nswap, msgsnd, msgrcv and nsignals at 0
+    (getrusage(2)).
     """
 
-    __slots__ = (
+    __slots__ = (  # noqa: RUF023 - in the order of struct rusage, which __init__ relies on
         "utime",
         "stime",
         "maxrss",
@@ -168,6 +169,13 @@ class _Facts:
         "started",
         "ended",
     )
+    pid: int
+    status: int
+    status_known: int
+    usage_known: int
+    engine: int
+    started: int
+    ended: int
     rusage: tuple[int, ...]
 
     def __init__(self, values: tuple[int, ...], rusage: tuple[int, ...]) -> None:
@@ -278,7 +286,7 @@ class ProcessState:
         return WaitStatus(self._of.status)
 
     def sys_usage(self) -> Rusage | None:
-        """All of struct rusage; None if someone else's wait took it and only the status was saved."""
+        """All of struct rusage; None if only the status was saved from someone else's wait."""
         return Rusage(self._words()) if self._of.usage_known else None
 
     def _words(self) -> tuple[int, ...]:

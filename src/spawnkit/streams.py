@@ -47,8 +47,7 @@ def check(three: tuple[object, object, object], feed: bool) -> tuple[Stream, Str
     """The streams with every file as its number; raises ValueError and TypeError."""
     if feed and three[0] is not None:
         raise ValueError("input: given together with stdin")
-    stdin, stdout, stderr = (_check(stream, index) for index, stream in enumerate(three))
-    return stdin, stdout, stderr
+    return _check(three[0], 0), _check(three[1], 1), _check(three[2], 2)
 
 
 def _check(stream: object, index: int) -> Stream:
@@ -80,24 +79,29 @@ class Streams:
         self.wanted: dict[int, int | None] = {}
         self.pump: _core.Pump | None = None
         self._null = -1
+        named = False  # is there more to do than pipes?
         # The caller's first: a number that is not open must not come to mean a pipe of ours.
         for index, stream in enumerate(three):
-            if type(stream) is int:
-                check_open(stream, index)
+            if stream is not None and stream is not PIPE:
+                named = True
+                if type(stream) is int:
+                    check_open(stream, index)
         self.captures = (three[1] is PIPE, three[2] is PIPE)
         pipes = (1 if feed else 0) | self.captures[0] << 1 | self.captures[1] << 2
         if pipes:
-            self.pump = _core.new_pump()
-            _core.open_pump(self.pump, pipes)
-        for index, stream in enumerate(three):
-            if pipes >> index & 1:
-                self.wanted[index] = self.pump.theirs[index]  # type: ignore[union-attr]
-            elif stream is DEVNULL:
-                self.wanted[index] = self._devnull()
-            elif stream is STDOUT:
-                self.wanted[2] = self.wanted.get(1, 1)
-            elif stream is not None:
-                self.wanted[index] = stream  # type: ignore[assignment]
+            self.pump = pump = _core.new_pump()
+            self.wanted = _core.open_pump(pump, pipes)
+        if named:
+            for index, stream in enumerate(three):
+                self._name(index, stream)
+
+    def _name(self, index: int, stream: Stream) -> None:
+        if stream is DEVNULL:
+            self.wanted[index] = self._devnull()
+        elif stream is STDOUT:
+            self.wanted[2] = self.wanted.get(1, 1)
+        elif type(stream) is int:
+            self.wanted[index] = stream
 
     def _devnull(self) -> int:
         if self._null < 0:
