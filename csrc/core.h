@@ -16,9 +16,8 @@ int sk__main_thread(void);
 
 int64_t sk__now(void); /* CLOCK_MONOTONIC, nanoseconds */
 
-/* Is there something left of `deadline`, and how long may one call block? 0: the deadline has
- * passed. 1: block at most *left. 2: block for as long as it takes. On the main thread a wait never
- * blocks longer than SK_SLICE: a signal that arrives just before the system call does not interrupt
+/* Is there something left of `deadline`, and for how long may one call block? On the main thread
+ * never longer than SK_SLICE: a signal that arrives just before the system call does not interrupt
  * it, and its handler would have to wait for the child. */
 #define SK_SLICE 100000000 /* 0.1 s */
 int sk__time_left(int64_t deadline, struct timespec *left);

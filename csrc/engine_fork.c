@@ -63,8 +63,8 @@ int sk__fork_listen(sk_child *child, int64_t deadline)
         struct pollfd channel = {child->channel, POLLIN, 0};
         struct timespec left;
         int32_t record[3];
-        int kind = sk__time_left(deadline, &left);
-        int ready = sys_poll(&channel, 1, kind == 2 ? NULL : &left);
+        int some_left = sk__time_left(deadline, &left);
+        int ready = sys_poll(&channel, 1, &left);
         long length;
 
         if (ready == -EINTR)
@@ -72,7 +72,7 @@ int sk__fork_listen(sk_child *child, int64_t deadline)
         if (ready < 0)
             return ready;
         if (ready == 0)
-            return kind == 0 || (deadline >= 0 && sk__now() >= deadline) ? SK_TIMEOUT : SK_AGAIN;
+            return some_left ? SK_AGAIN : SK_TIMEOUT;
         length = sys_read(child->channel, record, sizeof record);
         if (length == -EINTR)
             return SK_AGAIN;

@@ -47,18 +47,15 @@ int sk__time_left(int64_t deadline, struct timespec *left)
 {
     int64_t block = INT64_MAX;
 
-    if (deadline >= 0) {
+    if (deadline >= 0)
         block = deadline ? deadline - sk__now() : 0;
-        if (block <= 0) {
-            left->tv_sec = left->tv_nsec = 0;
-            return 0;
-        }
-    }
+    if (block < 0)
+        block = 0;
     if (block > SK_SLICE && sk__main_thread())
         block = SK_SLICE;
     left->tv_sec = block / 1000000000;
     left->tv_nsec = block % 1000000000;
-    return block == INT64_MAX ? 2 : 1;
+    return block > 0;
 }
 
 /* Held for a few system calls that never block, so whoever waits need not sleep in the kernel. */

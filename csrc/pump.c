@@ -179,7 +179,7 @@ static int pump_once(sk_pump *pump, int64_t deadline)
 {
     struct pollfd fds[3];
     struct timespec left;
-    int stream[3], kind, ready;
+    int stream[3], ready;
     unsigned count = watch(pump, fds, stream);
 
     ready = -ENOTSUP;
@@ -191,10 +191,11 @@ static int pump_once(sk_pump *pump, int64_t deadline)
         ready = (int)sk__block(&pump->interrupted, SYS_ppoll, (long)fds, count, 0, 0, 8);
     }
     if (ready == -ENOTSUP) {
-        kind = sk__time_left(deadline, &left);
+        int some_left = sk__time_left(deadline, &left);
+
         ready = sys_poll(fds, count, &left);
         if (ready == 0)
-            return kind == 0 || (deadline >= 0 && sk__now() >= deadline) ? SK_TIMEOUT : SK_AGAIN;
+            return some_left ? SK_AGAIN : SK_TIMEOUT;
     }
     if (ready == -EINTR)
         return SK_AGAIN;

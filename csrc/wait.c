@@ -124,8 +124,8 @@ static int wait_id(const sk_child *child, siginfo_t *info, int options, void *ru
     return sys_waitid(P_PID, child->pid, info, options, rusage);
 }
 
-/* Lock held. Takes the status if there is one: 1 when the handle is over, 0 when the child lives,
- * a negative errno. */
+/* Lock held. Takes the status of a child that has ended: 1 when the handle is over, 0 when it cannot
+ * be had yet, a negative errno. */
 static int reap(sk_child *child)
 {
     siginfo_t info;
@@ -160,6 +160,26 @@ static void take_pidfd(sk_child *child)
     sk__unlock(child);
 }
 
+/* What the sleeps below return besides SK_AGAIN, SK_TIMEOUT and errnos. */
+enum { ENDED = 100, NOT_YET };
+
+/* waitid also tells a tracer about its child's stops, which are no end and are not ours to take. */
+static int is_end(const siginfo_t *info)
+{
+    return info->si_code == CLD_EXITED || info->si_code == CLD_KILLED ||
+           info->si_code == CLD_DUMPED;
+}
+
+static int peek(const sk_child *child)
+{
+    siginfo_t info;
+    int result = wait_id(child, &info, WEXITED | WNOHANG | WNOWAIT, NULL);
+
+    if (result == -ECHILD) /* stolen: that is an end too, and reap() sees to it */
+        return ENDED;
+    return result < 0 ? result : info.si_pid && is_end(&info) ? ENDED : NOT_YET;
+}
+
 /* Sleeps in waitid itself: nothing to make, nothing to close. -ENOTSUP: not without losing signals. */
 static int sleep_in_waitid(sk_child *child)
 {
@@ -170,51 +190,44 @@ static int sleep_in_waitid(sk_child *child)
 
     if (result == -EINTR)
         return SK_AGAIN;
-    return result < 0 && result != -ECHILD ? (int)result : SK_OK;
-}
-
-/* The same without the guard: where there is no other way, a signal may have to wait. */
-static int sleep_unguarded(sk_child *child)
-{
-    siginfo_t info;
-    int result = wait_id(child, &info, WEXITED | WNOWAIT, NULL);
-
-    return result == -EINTR ? SK_AGAIN : result < 0 && result != -ECHILD ? result : SK_OK;
+    if (result == 0 && !is_end(&info))
+        return -ENOTSUP; /* we trace it: waitid would return at once for as long as it is stopped */
+    return result < 0 && result != -ECHILD ? (int)result : ENDED;
 }
 
 static int sleep_on_pidfd(sk_child *child, const struct timespec *left)
 {
     struct pollfd end = {child->pidfd, POLLIN, 0};
-    struct timespec moment = {0, 1000000};
-    siginfo_t info;
-    int ready = sys_poll(&end, 1, left);
+    struct timespec time = *left;
+    int ready = sys_poll(&end, 1, &time);
 
-    if (ready == -EINTR)
-        return SK_AGAIN;
-    /* A tracer has yet to let the dead child go: it has ended for poll, and not for waitid. */
-    if (ready == 1 && wait_id(child, &info, WEXITED | WNOHANG | WNOWAIT, NULL) == 0 &&
-        info.si_pid == 0)
-        sys_poll(NULL, 0, &moment);
-    return ready < 0 ? ready : SK_OK;
+    return ready == -EINTR ? SK_AGAIN : ready < 0 ? ready : ready ? ENDED : NOT_YET;
+}
+
+static int nap(int64_t time)
+{
+    struct timespec left = {time / 1000000000, time % 1000000000};
+
+    return sys_poll(NULL, 0, &left) == -EINTR ? SK_AGAIN : NOT_YET;
 }
 
 /* No pidfd (Linux before 5.3, or forbidden) and a deadline: nothing to sleep on but the clock. An
  * eighth of the child's age, so that short waits stay exact and long ones cheap. */
 static int sleep_a_while(const sk_child *child, int64_t left)
 {
-    int64_t nap = (sk__now() - child->started) / 8;
-    struct timespec time = {0, 0};
+    int64_t time = (sk__now() - child->started) / 8;
+    int slept;
 
-    nap = nap < 200000 ? 200000 : nap > 10000000 ? 10000000 : nap;
-    time.tv_nsec = nap < left ? nap : left;
-    return sys_poll(NULL, 0, &time) == -EINTR ? SK_AGAIN : SK_OK;
+    time = time < 200000 ? 200000 : time > 10000000 ? 10000000 : time;
+    slept = nap(time < left ? time : left);
+    return slept == NOT_YET ? peek(child) : slept;
 }
 
-/* Sleeps until the child may have ended, a signal came, or the time is up. */
+/* Sleeps until the child has ended, a signal came, or the time is up. */
 static int sleep_on(sk_child *child, int64_t deadline)
 {
     struct timespec left;
-    int kind;
+    int some_left;
 
     if (deadline < 0) {
         int result = sleep_in_waitid(child);
@@ -223,14 +236,15 @@ static int sleep_on(sk_child *child, int64_t deadline)
             return result;
         if (child->pidfd < 0)
             take_pidfd(child);
-        if (child->pidfd < 0)
-            return sleep_unguarded(child);
     }
-    kind = sk__time_left(deadline, &left);
-    if (kind == 0)
-        return SK_TIMEOUT;
-    if (child->pidfd >= 0)
-        return sleep_on_pidfd(child, kind == 2 ? NULL : &left);
+    some_left = sk__time_left(deadline, &left);
+    if (child->pidfd >= 0) {
+        int result = sleep_on_pidfd(child, &left);
+
+        return result == NOT_YET && !some_left ? SK_TIMEOUT : result;
+    }
+    if (!some_left)
+        return peek(child) == ENDED ? ENDED : SK_TIMEOUT;
     return sleep_a_while(child, left.tv_sec * INT64_C(1000000000) + left.tv_nsec);
 }
 
@@ -238,18 +252,19 @@ static int sleep_on(sk_child *child, int64_t deadline)
 static int await_end(sk_child *child, int64_t deadline)
 {
     for (;;) {
-        int slept = sleep_on(child, deadline);
-        int result;
+        int result = sleep_on(child, deadline);
 
-        if (slept < 0 || slept == SK_AGAIN)
-            return slept;
-        sk__lock(child);
-        result = reap(child);
-        sk__unlock(child);
-        if (result)
-            return result < 0 ? result : outcome(child);
-        if (slept == SK_TIMEOUT)
-            return SK_TIMEOUT;
+        if (result == ENDED) {
+            sk__lock(child);
+            result = reap(child);
+            sk__unlock(child);
+            if (result)
+                return result < 0 ? result : outcome(child);
+            /* It is dead, but a tracer has yet to let it go. */
+            result = deadline == 0 ? SK_TIMEOUT : nap(1000000);
+        }
+        if (result != NOT_YET)
+            return result;
         if (sk__main_thread())
             return SK_AGAIN;
     }
@@ -266,14 +281,14 @@ static int await_report(sk_child *child, int64_t deadline)
         return SK_OK;
     while (__atomic_load_n(&launch->word, __ATOMIC_ACQUIRE)) {
         struct timespec left;
-        int kind = sk__time_left(deadline, &left);
+        int some_left = sk__time_left(deadline, &left);
         int result;
 
         child->stage = launch->report.stage;
         child->index = launch->report.index;
-        if (kind == 0)
+        if (!some_left)
             return SK_TIMEOUT;
-        result = sys_futex_wait(&launch->word, 1, kind == 2 ? NULL : &left);
+        result = sys_futex_wait(&launch->word, 1, &left);
         if (result == -EINTR || (result == -ETIMEDOUT && sk__main_thread()))
             return SK_AGAIN;
         if (result < 0 && result != -EAGAIN && result != -ETIMEDOUT)
