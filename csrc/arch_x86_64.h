@@ -37,7 +37,8 @@ static inline __attribute__((always_inline)) long sk_clone_call(long number, lon
     __asm__ volatile("syscall\n\t"
                      "test %%rax, %%rax\n\t"
                      "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t" /* the end of the chain of frames, for debuggers */
+                     "xor %%ebp, %%ebp\n\t"  /* the end of the chain of frames, for debuggers */
+                     "and $-16, %%rsp\n\t"   /* the caller's own stack, when forked, may be unaligned */
                      "mov %%r13, %%rdi\n\t"
                      "call *%%r12\n\t"
                      "hlt\n"

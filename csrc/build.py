@@ -21,6 +21,7 @@ FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-u
 HARDENED = [
     "-U_FORTIFY_SOURCE",
     "-D_FORTIFY_SOURCE=2",
+    "-fstack-clash-protection",
     "-fstack-protector-strong",  # child.c opts out function by function, and says why
     "-Wformat",
     "-Werror=format-security",
@@ -40,10 +41,10 @@ if platform.system() != "Linux":
     raise SystemExit("spawnkit's C core knows Linux only so far; see docs/architecture.md")
 
 ffi = FFI()
-ffi.cdef(declarations() + "\nextern char **environ;\n")
+ffi.cdef(declarations() + "\nextern char **environ;\nchar *strsignal(int signal);\n")
 ffi.set_source(
     "spawnkit._native",
-    '#include "spawnkit.h"\n#include <unistd.h>\nextern char **environ;\n',
+    '#include "spawnkit.h"\n#include <string.h>\n#include <unistd.h>\nextern char **environ;\n',
     sources=SOURCES,
     depends=sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
     include_dirs=["csrc"],

@@ -90,8 +90,10 @@ static int try_way(const struct way *way, sk_child *child, struct sk_launch *lau
     child->pidfd = -1;
     result = way->clone3 ? clone_new(flags, child, launch, shared)
                          : clone_old(flags, child, launch, shared);
-    if (result <= 0)
+    if (result <= 0) {
+        child->pidfd = -1;
         return result ? result : -ECHILD; /* a pid is never 0 here; 0 must not pass for one */
+    }
     child->pid = result;
     child->engine = flags & CLONE_VFORK ? SK_VFORK_WAITING : engine;
     if (want_pidfd && !way->clone_pidfd) {
@@ -114,7 +116,7 @@ int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pi
                 __atomic_store_n(&first_way, i, __ATOMIC_RELAXED);
             SK_KNOW(clone3, ways[i].clone3);
             if (want_pidfd)
-                SK_KNOW(clone_pidfd, ways[i].clone_pidfd);
+                SK_KNOW(clone_pidfd, ways[i].clone_pidfd && child->pidfd >= 0);
             if (engine == SK_VFORK)
                 SK_KNOW(overlapped, ways[i].overlapped);
             return 0;
@@ -131,7 +133,7 @@ int sk__memory_is_shared(struct sk_launch *launch)
     volatile uint32_t *word = (volatile uint32_t *)&launch->report.err;
     int known = SK_KNOWN(shared_memory);
     uint64_t mask;
-    int pid, status;
+    int pid, status = -1;
 
     if (known >= 0)
         return known;
@@ -147,6 +149,8 @@ int sk__memory_is_shared(struct sk_launch *launch)
             ; /* it has left already: CLONE_VFORK returned */
     known = pid > 0 && *word == SK_PROBE_MARK;
     *word = 0;
-    SK_KNOW(shared_memory, known);
+    /* No process to be had, or one that was killed first: an answer for now, not for good. */
+    if (known || (pid > 0 && status == 0) || refused(pid))
+        SK_KNOW(shared_memory, known);
     return known;
 }

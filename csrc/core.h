@@ -16,7 +16,7 @@ int sk__main_thread(void);
 
 int64_t sk__now(void); /* CLOCK_MONOTONIC, nanoseconds */
 
-/* Is there something left of `deadline`, and for how long may one call block? On the main thread
+/* 1: there is something left of `deadline`. *left: for how long one call may block, on the main thread
  * never longer than SK_SLICE: a signal that arrives just before the system call does not interrupt
  * it, and its handler would have to wait for the child. */
 #define SK_SLICE 100000000 /* 0.1 s */

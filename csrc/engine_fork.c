@@ -3,34 +3,36 @@
  * For places where memory is not shared (valgrind, qemu-user), and as the reference the other
  * engines are compared with. The child sends {errno, stage, index} before each step, and exec
  * closes the pipe. So end of file after "at exec" is success, end of file before it is a death, and
- * nothing has to be guessed. */
+ * nothing has to be guessed. (Where another thread forks this process meanwhile, without exec, its
+ * copy of the pipe keeps the end of file from us: the start then takes as long as that copy lives.) */
 #include "core.h"
 
 #include <errno.h>
 
-static int is_target(const struct sk_launch *launch, int fd)
+static int is_named(const struct sk_launch *launch, int fd)
 {
     for (uint32_t i = 0; i < launch->plan->op_count; i++) {
         const struct sk_op *op = &launch->ops[i];
 
-        if ((op->code == SK_OP_DUP && op->b == fd) ||
+        if ((op->code == SK_OP_DUP && (op->a == fd || op->b == fd)) ||
             ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
             return 1;
     }
     return 0;
 }
 
-/* Moves the pipe to a number the plan will not write to. Each step takes the next free number, so
- * it ends after at most as many steps as there are targets. */
+/* Moves an end of the pipe to a number the plan does not name: the child must not write over it, nor
+ * find it where it looks for a descriptor that is closed here. Each step takes the next free number,
+ * so it ends after at most as many steps as the plan names. */
 static int out_of_the_way(const struct sk_launch *launch, int fd)
 {
-    while (fd >= 0 && is_target(launch, fd)) {
+    while (fd >= 0 && is_named(launch, fd)) {
         int higher = sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
 
         sys_close(fd);
         fd = higher;
     }
-    return fd;
+    return fd == -EINVAL ? -EMFILE : fd; /* F_DUPFD's word for "above the limit" */
 }
 
 int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
@@ -41,15 +43,18 @@ int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
     child->stage = SK_AT_CLONE;
     result = sys_pipe(ends, O_CLOEXEC);
     if (result == 0) {
+        int listening = out_of_the_way(launch, ends[0]);
+
         launch->channel = out_of_the_way(launch, ends[1]);
-        result = launch->channel < 0 ? launch->channel
-                                     : sk__clone(child, launch, SK_FORK, want_pidfd);
+        result = listening < 0         ? listening
+                 : launch->channel < 0 ? launch->channel
+                                       : sk__clone(child, launch, SK_FORK, want_pidfd);
         if (launch->channel >= 0)
             sys_close(launch->channel);
-        if (result < 0)
-            sys_close(ends[0]);
-        else
-            child->channel = ends[0];
+        if (result == 0)
+            child->channel = listening;
+        else if (listening >= 0)
+            sys_close(listening);
     }
     sk__launch_give(launch);
     if (result == 0)
@@ -76,6 +81,8 @@ int sk__fork_listen(sk_child *child, int64_t deadline)
         length = sys_read(child->channel, record, sizeof record);
         if (length == -EINTR)
             return SK_AGAIN;
+        if (length < 0)
+            return (int)length;
         if (length != (long)sizeof record)
             return SK_OK; /* end of file */
         child->err = record[0];

@@ -32,12 +32,30 @@ static struct rseq_area *area(void)
     return (struct rseq_area *)(thread + __rseq_offset);
 }
 
-int sk__guard_works(void)
+void sk__guard_arm(void) { area()->rseq_cs = (uintptr_t)sk__guard_sequence; }
+
+/* Linux 6.19 stopped resetting the pointer on the way out of system calls, except for the first form
+ * of registration. So it is tried: a sleep is the least it must notice. */
+static int is_reset_by_a_sleep(void)
 {
-    return &__rseq_size && &__rseq_offset && __rseq_size && (int32_t)area()->cpu_id >= 0;
+    struct timespec moment = {0, 1};
+
+    sk__guard_arm();
+    sys_poll(0, 0, &moment);
+    return area()->rseq_cs == 0;
 }
 
-void sk__guard_arm(void) { area()->rseq_cs = (uintptr_t)sk__guard_sequence; }
+int sk__guard_works(void)
+{
+    int known = SK_KNOWN(signal_guard);
+
+    if (known < 0) {
+        known = &__rseq_size && &__rseq_offset && __rseq_size && (int32_t)area()->cpu_id >= 0 &&
+                is_reset_by_a_sleep();
+        SK_KNOW(signal_guard, known);
+    }
+    return known;
+}
 
 /* clang-format off */
 #define DESCRIPTOR                                         \
@@ -121,9 +139,11 @@ long sk__block(int32_t *failures, long number, long a, long b, long c, long d, l
     if (*failures >= FAILURES_ALLOWED || !sk__guard_works())
         return -ENOTSUP;
     result = guarded(number, a, b, c, d, e);
-    if (result == -EINTR) {
-        ++*failures;
-        sk__guard_arm();
+    if (result != -EINTR) {
+        *failures = 0;
+        return result;
     }
+    ++*failures;
+    sk__guard_arm();
     return result;
 }

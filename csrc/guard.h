@@ -12,6 +12,13 @@
  * return to the interpreter (arm), and the next call blocks only if it still points there. No
  * system call, no timer, no handler of ours.
  *
+ * What it cannot notice is a signal that the kernel delivers to another thread: one that is directed
+ * there, or that the main thread blocks; then the interpreter's handler waits, as with every blocking
+ * call of the interpreter's own.
+ *
+ * None of this is promised by the kernel's interface, and Linux 6.19 changed it; sk__guard_works tries
+ * it before it is used.
+ *
  * rseq(2), Linux 4.18; the C library registers the area since glibc 2.35. Elsewhere the caller waits
  * on a pidfd, in slices. */
 #ifndef SK_GUARD_H
@@ -19,7 +26,7 @@
 
 #include "sys.h"
 
-/* Is there an rseq area on this thread? */
+/* Does the kernel do what is said above? Tried once; it takes a sleep of a nanosecond. */
 int sk__guard_works(void);
 
 /* From now on the calling thread's signals are noticed. Call before returning to the interpreter. */

@@ -21,8 +21,9 @@ int sk__plan_check(const void *data, size_t size)
     const struct sk_op *op;
     const char *bytes = data;
     size_t strings = 0, operands, wanted;
+    unsigned masks = 0;
 
-    if (size < sizeof *plan + 2 || size > UINT32_MAX || plan->magic != SK_PLAN_MAGIC ||
+    if (size < sizeof *plan + 2 || size > INT32_MAX || plan->magic != SK_PLAN_MAGIC ||
         plan->size != size || bytes[size - 1] != '\0')
         return -1;
     if (plan->op_count > (size - sizeof *plan) / sizeof *op)
@@ -35,7 +36,9 @@ int sk__plan_check(const void *data, size_t size)
         if (op[i].code == SK_OP_NONE || op[i].code >= SK_OP_COUNT || op[i].text >= size ||
             (op[i].code == SK_OP_CHDIR && op[i].text < operands))
             return -1;
-    if (plan->path_count == 0 || plan->argv_count == 0)
+    for (uint32_t i = 0; i < plan->op_count; i++)
+        masks += op[i].code == SK_OP_SIG_MASK;
+    if (plan->path_count == 0 || plan->argv_count == 0 || masks != 1)
         return -1;
     wanted = (size_t)plan->path_count + plan->argv_count + plan->env_count;
     for (const char *at = bytes + plan->strings; strings < wanted && at < bytes + size; strings++)

@@ -34,6 +34,6 @@ void sk_probe(sk_features *features)
         SK_KNOW(close_range, is_there(sys_close_range(UINT_MAX, UINT_MAX, 0)));
     if (SK_KNOWN(pidfd_open) < 0)
         ask_pidfd();
-    SK_KNOW(signal_guard, sk__guard_works());
+    sk__guard_works();
     *features = sk__features;
 }

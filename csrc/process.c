@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 static uint32_t generation;
 static pthread_once_t watch_forks = PTHREAD_ONCE_INIT;
@@ -43,6 +44,13 @@ int64_t sk__now(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+int64_t sk_own_peak(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_SELF, &usage) < 0 ? INT64_MAX : (int64_t)usage.ru_maxrss * 1024;
+}
+
 int sk__time_left(int64_t deadline, struct timespec *left)
 {
     int64_t block = INT64_MAX;
@@ -58,11 +66,17 @@ int sk__time_left(int64_t deadline, struct timespec *left)
     return block > 0;
 }
 
-/* Held for a few system calls that never block, so whoever waits need not sleep in the kernel. */
+/* Held for a few system calls that hardly ever block, so whoever waits need not sleep for long. */
 void sk__lock(sk_child *child)
 {
-    while (__atomic_exchange_n(&child->lock, 1, __ATOMIC_ACQUIRE))
-        sched_yield();
+    for (int tries = 0; __atomic_exchange_n(&child->lock, 1, __ATOMIC_ACQUIRE); tries++) {
+        struct timespec moment = {0, 50000};
+
+        if (tries < 64)
+            sched_yield();
+        else
+            sys_poll(0, 0, &moment); /* a real-time thread must let the holder run */
+    }
 }
 
 void sk__unlock(sk_child *child) { __atomic_store_n(&child->lock, 0, __ATOMIC_RELEASE); }

@@ -8,6 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* glibc 2.32; elsewhere every process counts as having threads. */
+extern char __libc_single_threaded __attribute__((weak));
+
 static const struct {
     const char *name, *stage;
     unsigned engines;
@@ -71,6 +74,18 @@ static int start(sk_child *child, struct sk_launch *launch, int want_pidfd)
     return sk__vfork_start(child, launch, child->engine, want_pidfd);
 }
 
+/* Can somebody else wait for our child? Then its pid may come to mean another child of ours before
+ * we look, and only a pidfd tells them apart. */
+static int could_be_stolen(void)
+{
+    struct sk_sigaction action;
+
+    if (SK_KNOWN(status_stolen) > 0 || !&__libc_single_threaded || !__libc_single_threaded)
+        return 1;
+    return sys_sigaction(SIGCHLD, 0, &action) < 0 || action.handler != SIG_DFL ||
+           (action.flags & SA_NOCLDWAIT);
+}
+
 int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags)
 {
     struct sk_launch *launch;
@@ -84,7 +99,7 @@ int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int fla
         return -EINVAL;
     }
     if (flags & SK_PIDFD_IF_NEEDED)
-        want_pidfd = SK_KNOWN(status_stolen) > 0 || (sk__main_thread() && !sk__guard_works());
+        want_pidfd = could_be_stolen() || (sk__main_thread() && !sk__guard_works());
     launch = sk__launch_take(plan);
     if (!launch) {
         child->stage = SK_AT_MEMORY;

@@ -48,8 +48,9 @@ enum sk_state {
 enum sk_flag {
     SK_PIDFD = 1,          /* take a pidfd: what makes signals and timed waits safe */
     SK_PIDFD_IF_NEEDED = 2 /* for a caller that will only wait, without a deadline: take one where
-                            * the wait could lose a signal otherwise (guard.h), and wherever a
-                            * status was stolen before */
+                            * the wait could lose a signal otherwise (guard.h), and where somebody
+                            * else could wait for the child: other threads, SIGCHLD not default,
+                            * or it has happened before */
 };
 
 /* One child. The caller owns the memory, zeroed before sk_spawn or sk_attach; it may be freed
@@ -70,6 +71,7 @@ typedef struct sk_child {
     uint32_t generation;   /* which process of a line of forks the handle belongs to */
     uint32_t lock;         /* guards everything that reaps, signals or closes */
     int32_t users;         /* threads inside a call that uses pidfd */
+    int32_t dropped;       /* sk_drop was called */
     int32_t interrupted;   /* waits on the main thread that were cut short */
     int64_t started;       /* CLOCK_MONOTONIC, nanoseconds */
     int64_t ended;         /* the same, when it was reaped */
@@ -81,7 +83,8 @@ typedef struct sk_child {
  * errno with .stage set and no child made. The plan is copied. */
 int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags);
 
-/* Waits until the program runs (SK_OK) or cannot (SK_FAILED, SK_DIED). `deadline` is on
+/* Waits until the program runs (SK_OK) or cannot (SK_FAILED, SK_DIED). For one thread, before the
+ * handle is shared with others; the rest of the calls take any number. `deadline` is on
  * CLOCK_MONOTONIC in nanoseconds, -1: none. On SK_TIMEOUT .stage and .index say where it stands. */
 int sk_settle(sk_child *child, int64_t deadline);
 
@@ -99,6 +102,9 @@ int sk_attach(sk_child *child, int pid);
  * memory it uses, which is then never reused. */
 void sk_drop(sk_child *child);
 
+/* 1: made by the process this one was forked from (or never used). */
+int sk_is_stale(const sk_child *child);
+
 /* Streams of a child: our ends of the pipes, what is fed and what was gathered. Zeroed by the
  * caller, opened by sk_pump_open, freed by sk_pump_close. */
 typedef struct sk_buffer {
@@ -111,6 +117,7 @@ typedef struct sk_pump {
     int32_t opened;    /* 0: nothing to close */
     int32_t ours[3];   /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
     int32_t theirs[3]; /* the child's ends; closed when sk_pump_run starts */
+    int32_t null;      /* /dev/null for the child, likewise */
     int32_t interrupted; /* waits on the main thread that were cut short */
     int32_t broken;    /* 1: the child closed its stdin before all was written */
     const char *input; /* kept alive by the caller */
@@ -119,15 +126,15 @@ typedef struct sk_pump {
     sk_buffer output[2]; /* stdout, stderr */
 } sk_pump;
 
-/* Makes the pipes asked for (1: stdin, 2: stdout, 4: stderr), all close-on-exec. On an error all
- * of them are closed again. */
+/* Makes the pipes asked for (1: stdin, 2: stdout, 4: stderr) and opens /dev/null (8), all
+ * close-on-exec. On an error all of them are closed again. */
 int sk_pump_open(sk_pump *pump, int which);
 
 /* Feeds and gathers until every stream has ended, then waits as sk_wait does. Called again after
  * SK_AGAIN or SK_TIMEOUT it goes on where it was and no byte is lost. */
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
 
-/* Takes what is in the pipes now, without waiting for more; for a child that was killed. */
+/* Takes what is in the pipes now, and no more, whoever still writes; for a child that was killed. */
 int sk_pump_drain(sk_pump *pump);
 
 /* Closes and frees everything; harmless when repeated. */
@@ -175,6 +182,9 @@ void sk_probe(sk_features *features);
 const char *sk_stage_name(int stage);
 int sk_operation_code(const char *name);
 int sk_operation_on(int code, int engine); /* 1: that engine can run it */
+
+/* Our own peak resident memory in bytes, which the kernel folds into that of a child. */
+int64_t sk_own_peak(void);
 
 /* Unmaps cached child stacks and returns how many there were. */
 int sk_trim(void);

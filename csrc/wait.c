@@ -1,4 +1,4 @@
-/* Waiting and signalling: one handle, any number of threads.
+/* Waiting and signalling: one handle, any number of threads (once it has been settled by one).
  *
  * Blocking is done without the lock, on something that does not change the child (its pidfd, its
  * futex word, WNOWAIT). Reaping, signalling and closing the pidfd are done under the lock and never
@@ -85,15 +85,22 @@ static int outcome(const sk_child *child)
 static void conclude_stolen(sk_child *child)
 {
     struct pidfd_info info;
+    int known = 0;
 
-    memset(&info, 0, sizeof info);
-    info.mask = INFO_EXIT;
     __atomic_add_fetch(&sk__features.status_stolen, 1, __ATOMIC_RELAXED);
-    if (child->pidfd >= 0 && sys_ioctl(child->pidfd, GET_INFO, &info) == 0 &&
-        (info.mask & INFO_EXIT))
-        conclude(child, info.exit_code, 1);
-    else
-        conclude(child, 0, 0);
+    /* A child is gone for waitid a moment before its pidfd can tell how it ended. */
+    for (int tries = 0; child->pidfd >= 0 && !known && tries < 100; tries++) {
+        struct timespec moment = {0, 200000};
+
+        memset(&info, 0, sizeof info);
+        info.mask = INFO_EXIT;
+        if (sys_ioctl(child->pidfd, GET_INFO, &info) < 0)
+            break;
+        known = (info.mask & INFO_EXIT) != 0;
+        if (!known)
+            sys_poll(NULL, 0, &moment);
+    }
+    conclude(child, known ? info.exit_code : 0, known);
 }
 
 static int to_status(const siginfo_t *info)
@@ -107,8 +114,7 @@ static int to_status(const siginfo_t *info)
     return (info->si_status & 0xff) << 8;
 }
 
-/* Waits for the child in one of the two ways, by pidfd or by pid. */
-static int wait_id(const sk_child *child, siginfo_t *info, int options, void *rusage)
+static int wait_once(const sk_child *child, siginfo_t *info, int options, void *rusage)
 {
     info->si_pid = 0;
     if (child->pidfd >= 0 && SK_KNOWN(pidfd_wait) != 0) {
@@ -122,6 +128,15 @@ static int wait_id(const sk_child *child, siginfo_t *info, int options, void *ru
         SK_KNOW(pidfd_wait, 0);
     }
     return sys_waitid(P_PID, child->pid, info, options, rusage);
+}
+
+/* Waits for the child in one of the two ways, by pidfd or by pid. "No such child" makes us give a
+ * child up for good, so it has to be said twice. */
+static int wait_id(const sk_child *child, siginfo_t *info, int options, void *rusage)
+{
+    int result = wait_once(child, info, options, rusage);
+
+    return result == -ECHILD ? wait_once(child, info, options, rusage) : result;
 }
 
 /* Lock held. Takes the status of a child that has ended: 1 when the handle is over, 0 when it cannot
@@ -335,7 +350,7 @@ static int enter(sk_child *child)
 static int leave(sk_child *child, int result)
 {
     sk__lock(child);
-    if (--child->users == 0 && is_over(child))
+    if (--child->users == 0 && (is_over(child) || child->dropped))
         close_descriptors(child);
     sk__unlock(child);
     return result;
@@ -419,22 +434,29 @@ int sk_attach(sk_child *child, int pid)
     pidfd = sys_pidfd_open(pid, 0);
     if (pidfd >= 0)
         child->pidfd = pidfd;
+    else if (pidfd == -ENOENT || pidfd == -EINVAL)
+        pidfd = -ESRCH; /* the number of a thread, not of a process */
     else if (pidfd == -ENOSYS || pidfd == -EPERM)
         pidfd = sys_kill(pid, 0) == -ESRCH ? -ESRCH : 0;
     return pidfd < 0 ? pidfd : 0;
 }
 
+int sk_is_stale(const sk_child *child) { return child->generation != sk__generation(); }
+
 void sk_drop(sk_child *child)
 {
-    struct sk_launch *launch = child->launch;
+    struct sk_launch *launch;
 
     /* After a fork the numbers may name other files here, and the block other memory. */
-    if (!child->generation || child->generation != sk__generation())
+    if (sk_is_stale(child) || child->dropped)
         return;
+    sk__lock(child);
+    child->dropped = 1;
+    launch = child->launch;
     child->launch = NULL;
     if (launch && __atomic_load_n(&launch->word, __ATOMIC_ACQUIRE) == 0)
         sk__launch_give(launch);
-    if (child->pid > 0)
-        close_descriptors(child);
-    child->generation = 0;
+    if (child->pid > 0 && child->users == 0)
+        close_descriptors(child); /* else the last thread out does it */
+    sk__unlock(child);
 }

@@ -8,6 +8,7 @@ exception at any point of the Python code (Ctrl-C, say) finds in it what there i
 from __future__ import annotations
 
 import os
+import sys
 from time import monotonic_ns
 
 from ._native import ffi, lib
@@ -16,6 +17,8 @@ from .errors import StatusLost, spawn_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
 
     Child: TypeAlias = Any  # struct sk_child *
     Pump: TypeAlias = Any  # struct sk_pump *
@@ -40,6 +43,8 @@ ENGINES: dict[str | None, int] = {
     "posix_spawn": lib.SK_POSIX_SPAWN,
 }
 ENGINE_NAMES = {number: name for name, number in ENGINES.items() if name is not None}
+
+_ENCODING = sys.getfilesystemencoding()
 
 FOREVER = -1
 NOW = 0
@@ -120,13 +125,16 @@ def raise_for(result: int, child: Child, plan: bytes | None) -> None:
         signal = child.status & 0x7F if child.status_known else 0
         raise failure(child, plan, None, signal or None)
     if result == LOST:
-        raise StatusLost(f"process {child.pid}: its status went to someone else's wait")
+        raise StatusLost(
+            f"process {child.pid}: its status is lost; someone else waited for it, or SIGCHLD is "
+            "ignored"
+        )
     if result == STALE:
         raise RuntimeError(
             f"process {child.pid} is the child of the process this one was forked from"
         )
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        raise OSError(-result, f"{os.strerror(-result)} (process {child.pid})")
     raise SystemError(f"spawnkit: unexpected result {result}")
 
 
@@ -175,21 +183,21 @@ def new_pump() -> Pump:
 
 
 def open_pump(pump: Pump, which: int) -> dict[int, int | None]:
-    """Makes pipes for the streams asked for (1: stdin, 2: stdout, 4: stderr); SpawnError.
+    """Makes pipes (1: stdin, 2: stdout, 4: stderr) and opens /dev/null (8); SpawnError.
 
     Returns the child's ends by the numbers they are to have.
     """
     result = lib.sk_pump_open(pump, which)
     if result:
-        raise spawn_error(-result, "pipe", "pipe")
+        raise spawn_error(-result, "pipe", "pipe or /dev/null" if which & 8 else "pipe")
     return {fd: end for fd, end in enumerate(pump.theirs) if end >= 0}
 
 
-def feed_pump(pump: Pump, data: bytes) -> object:
+def feed_pump(pump: Pump, data: Buffer) -> object:
     """Gives the pump its input. The returned object keeps the data in place: hold on to it."""
     view = ffi.from_buffer(data)
     pump.input = view
-    pump.input_length = len(data)
+    pump.input_length = len(view)
     return view
 
 
@@ -305,6 +313,23 @@ def _encode_environment() -> tuple[Any, Any, bytes, bytes, int] | None:
         return None
     block = b"\0".join(strings) + b"\0" if strings else b""
     return address, view, copy, block, count
+
+
+def signal_name(number: int) -> str:
+    """What the C library calls a signal (strsignal(3)), in small letters."""
+    name = lib.strsignal(number)
+    return ffi.string(name).decode(_ENCODING, "replace").lower() if name else f"signal {number}"
+
+
+def own_peak() -> int:
+    """Our own peak resident memory in bytes."""
+    peak: int = lib.sk_own_peak()
+    return peak
+
+
+def is_stale(child: Child) -> bool:
+    """Was it made by the process this one was forked from?"""
+    return bool(lib.sk_is_stale(child))
 
 
 # ---- inspection ---------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def run(
     args: Sequence[Arg],
     *,
     capture: bool = False,
-    input: bytes | None = None,
+    input: _core.Buffer | None = None,
     timeout: float | None = None,
     check: bool = True,
     path: Arg | None = None,
@@ -73,7 +73,7 @@ def run(
 ) -> Result:
     """Runs a command to its end.
 
-    args: a sequence: the program and its arguments; see `Cmd`, also for the other parameters.
+    args: a list or tuple: the program and its arguments; see `Cmd`, also for the other parameters.
     capture: gather stdout and stderr; the same as PIPE for both. PIPE for one gathers that one.
     input: bytes for its stdin; a program that does not read them all is no error. None: no pipe.
     timeout: seconds for start and program together; None: no limit. When they pass, the process is
@@ -87,13 +87,11 @@ def run(
     >>> run(["/bin/echo", "hello"], capture=True).stdout
     b'hello\\n'
     """
-    if isinstance(args, (str, bytes)):
-        raise TypeError(f"args: a sequence of arguments wanted, not {args!r}")
     if capture:
         if stdout is not None or stderr is not None:
             raise ValueError("capture: given together with stdout or stderr")
         stdout = stderr = PIPE
-    if input is not None and type(input) is not bytes:
+    if input is not None and not isinstance(input, (bytes, bytearray, memoryview)):
         raise TypeError(f"input: bytes wanted, not {type(input).__name__}")
     deadline = _core.FOREVER if timeout is None else _core.deadline_after(timeout)
     plan, number, streams = prepare(
@@ -107,7 +105,7 @@ def execute(
     engine: int,
     streams: Streams | None,
     name: Arg,
-    input: bytes | None,
+    input: _core.Buffer | None,
     timeout: float | None,
     deadline: int,
     check: bool,
@@ -123,15 +121,10 @@ def execute(
         if streams is None:
             outcome = _core.wait(child, deadline)
         else:
-            streams.spawned()
-            pump = streams.pump
-            if pump is None:
-                outcome = _core.wait(child, deadline)
-            else:
-                fed = None if input is None else _core.feed_pump(pump, input)
-                outcome = _core.pump(pump, child, deadline)
-                del fed
-                _outputs(streams, result)
+            fed = None if input is None else _core.feed_pump(streams.pump, input)
+            outcome = _core.pump(streams.pump, child, deadline)
+            del fed
+            _outputs(streams, result)
         if outcome != _core.OK:
             if outcome == _core.TIMEOUT:
                 raise _expired(child, streams, result, name, timeout or 0.0)
@@ -162,10 +155,10 @@ def _expired(
 ) -> TimeoutExpired:
     stage = _core.setup_stage(child)
     ended = process.end(child)
-    if streams is not None and streams.pump is not None:
+    if streams is not None:
         _core.drain_pump(streams.pump)
         _outputs(streams, result)
-    state = result.state if ended and stage is None else None
+    state = result.state if ended and stage is None and child.status_known else None
     return TimeoutExpired(_shown(name), timeout, result.stdout, result.stderr, state, stage)
 
 

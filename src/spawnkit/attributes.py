@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from . import _ops
 
 TYPE_CHECKING = False
@@ -47,7 +49,8 @@ class SysProcAttr:
     sigmask: the signals it starts with blocked. Default: none, whatever we have blocked.
     sigdefault: ignored signals to give back their default action; SIGPIPE and SIGXFSZ, which
         Python ignores, always get it back unless they are in `sigignore`. Handlers never survive.
-    sigignore: signals it starts with ignored, besides those we ignore.
+    sigignore: signals it starts with ignored, besides those we ignore. SIGKILL and SIGSTOP may
+        stand in any of the three, and stay as they are (sigprocmask(2)).
 
     Immutable, and reusable for any number of commands. Wrong values raise ValueError or TypeError
     here, naming the field. See setsid(2), setpgid(2), umask(2), setrlimit(2), sigprocmask(2).
@@ -71,7 +74,7 @@ class SysProcAttr:
     setpgid: bool
     pgid: int
     umask: int | None
-    rlimits: dict[int, tuple[int, int]]
+    rlimits: Mapping[int, tuple[int, int]]
     sigmask: frozenset[int]
     sigdefault: frozenset[int]
     sigignore: frozenset[int]
@@ -120,7 +123,7 @@ class SysProcAttr:
 
     def _pack_before(self) -> bytes:
         """The operations that come before chdir and descriptors, in DESIGN's one order."""
-        packed = [self._pack_rlimit(r) for r in self.rlimits if r != RLIMITS["NOFILE"]]
+        packed = [self._pack_rlimit(r) for r in sorted(self.rlimits) if r != RLIMITS["NOFILE"]]
         if self.umask is not None:
             packed.append(_ops.op(_ops.UMASK, a=self.umask))
         if self.setsid:
@@ -137,8 +140,13 @@ class SysProcAttr:
         """Refused: a value may be shared by many commands."""
         raise AttributeError(f"SysProcAttr is immutable: make another one to change {name!r}")
 
+    def __delattr__(self, name: str) -> None:
+        """Refused likewise."""
+        raise AttributeError(f"SysProcAttr is immutable: {name!r} cannot be deleted")
+
     def _fields(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__ if name[0] != "_"}
+        fields = {name: getattr(self, name) for name in self.__slots__ if name[0] != "_"}
+        return {**fields, "rlimits": dict(self.rlimits)}
 
     def __eq__(self, other: object) -> bool:
         """Equal when all fields are."""
@@ -210,15 +218,17 @@ def _number(name: str, value: int, low: int, high: int) -> int:
 
 
 def _signals(name: str, numbers: Iterable[int]) -> frozenset[int]:
-    if isinstance(numbers, (str, bytes, int)):
+    if isinstance(numbers, (str, bytes)) or not hasattr(numbers, "__iter__"):
         raise TypeError(f"{name}: a collection of signal numbers wanted, not {numbers!r}")
     return frozenset(_number(name, number, 1, _ops.SIGNALS) for number in numbers)
 
 
 def _rlimits(
     wanted: Mapping[str | int, int | tuple[int, int]] | None,
-) -> dict[int, tuple[int, int]]:
-    limits = {}
+) -> Mapping[int, tuple[int, int]]:
+    limits: dict[int, tuple[int, int]] = {}
+    if wanted is not None and not hasattr(wanted, "items"):
+        raise TypeError(f"rlimits: a mapping wanted, not {wanted!r}")
     for key, value in (wanted or {}).items():
         item = f"rlimits[{key!r}]"
         if isinstance(key, str):
@@ -227,6 +237,8 @@ def _rlimits(
                 raise ValueError(f"{item}: no such limit; there are {', '.join(RLIMITS)}")
         else:
             resource = _number(item, key, 0, max(RLIMITS.values()))
+        if resource in limits:
+            raise ValueError(f"{item}: that limit is given twice")
         pair = value if isinstance(value, (tuple, list)) else (value, value)
         if len(pair) != 2:
             raise ValueError(f"{item}: n or (soft, hard) wanted, not {value!r}")
@@ -234,4 +246,4 @@ def _rlimits(
         if hard != RLIM_INFINITY and (soft == RLIM_INFINITY or soft > hard):
             raise ValueError(f"{item}: the soft limit {soft} is above the hard limit {hard}")
         limits[resource] = (soft, hard)
-    return limits
+    return MappingProxyType(limits)

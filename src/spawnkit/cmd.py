@@ -8,14 +8,13 @@ from . import _core
 from ._run import execute
 from .errors import ExitError
 from .prepare import prepare
-from .process import started
+from .process import Process, give_up, started
 from .streams import PIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .attributes import SysProcAttr
     from .plan import Arg, Dir, Environment
-    from .process import Process
     from .state import ProcessState
     from .streams import Stream, Streams
 
@@ -33,7 +32,8 @@ class Cmd:
     stdin, stdout, stderr: None: ours; DEVNULL; a descriptor; anything with fileno(). stdout and
         stderr also PIPE, which `spawnkit.run` captures; stderr also STDOUT, where stdout goes.
     attr: a SysProcAttr: session, group, umask, limits, signals. None: nothing special.
-    engine: which mechanism makes the process; None chooses.
+    engine: "vfork", "vfork-waiting", "fork" or "posix_spawn"; None chooses. Where memory cannot be
+        shared, "fork" serves for both of the first; `ProcessState.engine` says which one did.
 
     Everything else of ours is closed in the child. A Cmd is used once, also when its start failed,
     and belongs to one thread. Wrong values raise ValueError or TypeError when it is started, before
@@ -90,11 +90,17 @@ class Cmd:
         when the Cmd was used before.
         """
         plan, engine, streams = self._prepare()
+        process = Process(_core.new_child(), self._name())
         try:
-            self.process = started(plan, self._name(), engine)
-        finally:
+            started(process, plan, engine)
             if streams is not None:
                 streams.close()
+            self.process = process
+        except BaseException:
+            give_up(process)
+            if streams is not None:
+                streams.close()
+            raise
 
     def wait(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Waits for a started command and returns how it ended.
@@ -103,7 +109,7 @@ class Cmd:
         unless it was successful. Raises RuntimeError when it was not started.
         """
         if self.process is None:
-            raise RuntimeError("Cmd: not started")
+            raise RuntimeError("Cmd: was run already" if self._used else "Cmd: not started")
         state = self.process_state = self.process.wait(timeout)
         if check and not state.success:
             raise ExitError(self._name(), state)
@@ -129,9 +135,9 @@ class Cmd:
     def _prepare(self) -> tuple[bytes, int, Streams | None]:
         if self._used:
             raise RuntimeError("Cmd: already started; a Cmd is used once")
+        self._used = True
         if self.stdout is PIPE or self.stderr is PIPE:
             raise ValueError("PIPE: captured by spawnkit.run; nobody reads it here")
-        self._used = True
         three = (self.stdin, self.stdout, self.stderr)
         return prepare(self.args, self.path, self.env, self.dir, three, self.attr, self.engine)
 

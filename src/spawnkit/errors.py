@@ -12,6 +12,7 @@ Bad input is a plain ValueError or TypeError, raised before any system call.
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -52,9 +53,14 @@ class SpawnError(Error, OSError):
             return f"{self.item}: died before exec (signal {self.signal})"
         return f"{self.item}: {self.strerror or 'died before exec'}{self._hint()}"
 
-    def _hint(self) -> str:
-        import errno
+    def __repr__(self) -> str:
+        """SpawnError(stage='chdir', item="chdir '/nope'", errno=2)."""
+        facts = f"stage={self.stage!r}, item={self.item!r}, errno={self.errno!r}"
+        return f"SpawnError({facts}{'' if self.signal is None else f', signal={self.signal}'})"
 
+    def _hint(self) -> str:
+        if self.stage == "descriptors" and self.errno == errno.EBADF and "→" in self.item:
+            return " (not open, or a target above RLIMIT_NOFILE)"
         if self.stage == "exec" and self.errno == errno.EAGAIN:
             return " (the limit on processes, RLIMIT_NPROC, is reached)"
         if self.stage == "exec" and self.errno == errno.ENOEXEC:
@@ -70,17 +76,17 @@ _classes: dict[type, type[SpawnError]] = {}
 
 
 def spawn_error(
-    errno: int | None,
+    number: int | None,
     stage: str,
     item: str,
     filename: str | bytes | None = None,
     signal: int | None = None,
 ) -> SpawnError:
-    """The SpawnError of the class that `errno` calls for."""
-    if errno is None:
+    """The SpawnError of the class that an errno calls for."""
+    if number is None:
         error = SpawnError(f"{item}: died before exec")
     else:
-        arguments = (errno, os.strerror(errno))
+        arguments = (number, os.strerror(number))
         builtin = type(OSError(*arguments))
         cls = _classes.get(builtin)
         if cls is None:
@@ -133,8 +139,9 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
 
     timeout: the time that was allowed, in seconds.
     stdout, stderr: what had been captured (bytes), None where nothing was captured.
-    state: the ProcessState after the kill; None from `wait`, or where the kill did not take effect
-        within a second (a process in an uninterruptible system call).
+    state: its ProcessState; None from `wait`, where its program never ran (`stage`), and where the
+        kill did not take effect within a second (a process in an uninterruptible system call). Of a
+        program that had ended while a descendant of its held the pipe it is the program's own.
     stage: None once the program was running; else the step of its setup that had not returned.
     """
 

@@ -15,26 +15,40 @@ def find_program(name: bytes) -> bytes:
 
     A name with a slash is taken literally. Any other is looked for in the directories of our own
     PATH, not the child's. Empty and relative elements are passed over: a file somebody left in the
-    current directory must not run in the place of a program. A match that may not be executed is
-    remembered and named if nothing better follows.
+    current directory must not run in the place of a program. The first match that cannot run is
+    named if nothing better follows.
     """
     if not name:
         raise ValueError("args[0]: empty program name")
     if b"/" in name:
         return name
-    denied = None
+    worst = None  # the first failure that says more than "not here"
     if name not in (b".", b".."):
         for directory in os.environb.get(b"PATH", _DEFAULT_PATH.encode()).split(b":"):
             if directory[:1] != b"/":
                 continue
             path = os.path.join(directory, name)
-            if os.access(path, os.X_OK):
-                if not os.path.isdir(path):
-                    return path
-            elif denied is None and os.path.isfile(path):
-                denied = path
-    if denied is not None:
-        shown = os.fsdecode(denied)
-        raise spawn_error(errno.EACCES, "lookpath", f"program {shown!r}", shown)
+            error = _why_not(path)
+            if error is None:
+                return path
+            if worst is None and error not in _NOT_HERE:
+                worst = error, os.fsdecode(path)
+    if worst is not None:
+        raise spawn_error(worst[0], "lookpath", f"program {worst[1]!r}", worst[1])
     shown = os.fsdecode(name)
     raise spawn_error(errno.ENOENT, "lookpath", f"program {shown!r} on PATH", shown)
+
+
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR)
+
+
+def _why_not(path: bytes) -> int | None:
+    """The errno that execve would give for a path, as far as can be told; None: it may run."""
+    # By the effective ids, as execve asks; access(2) by itself goes by the real ones.
+    if os.access(path, os.X_OK, effective_ids=True) and not os.path.isdir(path):
+        return None
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno
+    return errno.EACCES

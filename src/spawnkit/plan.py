@@ -57,19 +57,22 @@ def encode(value: object, item: str) -> bytes:
         except TypeError:
             raise TypeError(f"{item}: str, bytes or PathLike wanted, not {value!r}") from None
         except UnicodeEncodeError as error:
-            raise ValueError(f"{item}: {value!r} cannot be encoded: {error.reason}") from None
+            raise ValueError(f"{item}: cannot be encoded: {error.reason}") from None
     if b"\0" in data:
-        raise ValueError(f"{item}: NUL byte in {value!r}")
+        # Not the value: what is in arguments and environments may be secret.
+        raise ValueError(f"{item}: NUL byte at {data.index(0)}")
     return data
 
 
 def encode_args(args: Sequence[Arg], item: str = "args") -> bytes:
     """argv as NUL-terminated strings. `item` is what messages call it."""
+    if not isinstance(args, (list, tuple)):
+        raise TypeError(f"{item}: a list or tuple of arguments wanted, not {args!r}")
     if not args:
         raise ValueError(f"{item}: empty; {item}[0] is the program's name")
     try:
         # The common case, all str, in two steps for the whole list.
-        joined = "\0".join(args).encode(_ENCODING, _ERRORS)  # type: ignore[arg-type]
+        joined = "\0".join(args).encode(_ENCODING, _ERRORS)
         if joined.count(b"\0") == len(args) - 1:
             return joined + b"\0"
     except (TypeError, UnicodeEncodeError):
@@ -107,8 +110,11 @@ def descriptor(value: object, item: str) -> int:
             raise TypeError(f"{item}: a descriptor or a file object wanted, not {value!r}")
         try:
             fd = fileno()
-        except ValueError as error:  # closed
-            raise ValueError(f"{item}: {error}") from None
+        except ValueError as error:
+            why = "it has no descriptor" if isinstance(error, OSError) else error  # or is closed
+            raise ValueError(f"{item}: {value!r}: {why}") from None
+        except TypeError:  # a class, say
+            raise TypeError(f"{item}: fileno() of {value!r} cannot be called") from None
         if type(fd) is not int:
             raise TypeError(f"{item}: fileno() of {value!r} is {fd!r}")
     if not 0 <= fd < 2**31:
@@ -118,6 +124,8 @@ def descriptor(value: object, item: str) -> int:
 
 def check_engine(engine: str | None, dir: bytes | None, attr: SysProcAttr | None) -> int:
     """The engine's number; ValueError if there is none such or it cannot do what is asked."""
+    if engine is not None and not isinstance(engine, str):
+        raise TypeError(f"engine: a name wanted, not {engine!r}")
     number = _core.ENGINES.get(engine)
     if number is None:
         names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())

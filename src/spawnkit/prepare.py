@@ -41,7 +41,7 @@ def prepare(
         program = argv[: argv.index(b"\0")]
     directory = None if dir is None else encode_dir(dir)
     variables = encode_env(env)
-    plain = three == _INHERITED and not feed
+    plain = three[0] is None and three[1] is None and three[2] is None and not feed
     if not plain:
         three = streams.check(three, feed)
     if attr is not None and not isinstance(attr, SysProcAttr):
@@ -60,9 +60,6 @@ def prepare(
         number,
         opened,
     )
-
-
-_INHERITED = (None, None, None)
 
 
 def encode_dir(dir: Dir) -> bytes:

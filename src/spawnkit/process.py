@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 
 from . import _core
-from .attributes import SysProcAttr
+from .attributes import ProcAttr, SysProcAttr
 from .errors import ProcessDone, TimeoutExpired
-from .plan import check_engine, descriptor, encode, encode_args, encode_env, pack
+from .plan import STANDARD, check_engine, descriptor, encode, encode_args, encode_env, pack
 from .prepare import encode_dir
 from .state import ProcessState
 from .streams import check_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .attributes import ProcAttr
     from .plan import Arg, File
 
 __all__ = ["INTERRUPT", "KILL", "Process", "find_process", "start_process"]
@@ -73,6 +73,8 @@ def end(child: _core.Child, grace: float = 0.0) -> bool:
                 adopt(child)
                 return False
     except BaseException:
+        # A second Ctrl-C, say, in the time of grace: no more waiting, but no survivor either.
+        _core.signal(child, KILL)
         adopt(child)
         raise
     _core.drop(child)
@@ -86,14 +88,15 @@ class Process:
     raises ResourceWarning; the process lives on, and is reaped by a later spawn.
     """
 
-    __slots__ = ("__weakref__", "_child", "_name", "_over", "_state")
+    __slots__ = ("__weakref__", "_child", "_final", "_name", "_over", "_state")
 
     def __init__(self, child: _core.Child, name: str) -> None:
         """Use `start_process`, `find_process` or `Cmd.start` to get one."""
-        self._child = child
-        self._name = name
-        self._state: ProcessState | None = None
         self._over: str | None = None  # why there is nothing to wait for or signal
+        self._state: ProcessState | None = None
+        self._final = ProcessState(child)  # one object for every thread that waits
+        self._name = name
+        self._child = child  # last: until now there is nothing to give back
 
     @property
     def pid(self) -> int:
@@ -135,9 +138,8 @@ class Process:
             raise TimeoutExpired(self._name, timeout or 0.0)
         if result != _core.OK:
             _core.raise_for(result, self._child, None)
-        if self._state is None:
-            self._state = ProcessState(self._child)
-        return self._state
+        self._state = self._final
+        return self._final
 
     def poll(self) -> ProcessState | None:
         """How it ended, or None while it runs. Does not wait; raises as `wait`."""
@@ -178,11 +180,11 @@ class Process:
         Unlike in Go it does not stay a zombie: a later spawn reaps it.
         """
         if not self._over:
-            self._over = _RELEASED
             if self._state is None and not self._child.attached:
                 adopt(self._child)
             else:
                 _core.drop(self._child)
+            self._over = _RELEASED
 
     def _check(self) -> None:
         if self._over:
@@ -193,20 +195,22 @@ class Process:
         state = self._over or str(self._state or "not waited for")
         return f"<Process pid {self._child.pid} {self._name!r}: {state}>"
 
-    def __del__(self) -> None:
+    def __reduce__(self) -> str:
+        """Refused: two handles on one child would not know of each other's waits."""
+        raise TypeError("a Process can be neither copied nor pickled")
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         """Warns about a process that nobody waited for."""
         try:
             child = self._child
         except AttributeError:  # __init__ did not finish
             return
-        if self._over:
+        if self._over or not child.pid or _core is None:
             return
-        if self._state is None and not child.attached and sys is not None:
+        if self._state is None and not child.attached and not _core.is_stale(child):
             adopt(child)
-            import warnings
-
-            warnings.warn(f"{self!r} was dropped", ResourceWarning, source=self, stacklevel=2)
-        elif _core is not None:
+            _warn(f"{self!r} was dropped", ResourceWarning, source=self, stacklevel=2)
+        else:
             _core.drop(child)
 
 
@@ -221,17 +225,17 @@ def start_process(
 
     path: taken literally, PATH is not searched. argv: all of it, argv[0] included.
     attr: a ProcAttr; None: our directory, environment and standard streams.
-    engine: which mechanism; None chooses (docs/architecture.md).
+    engine: as for `Cmd`; None chooses.
 
     Raises SpawnError when the program cannot run, ValueError or TypeError for bad input.
     """
     program = encode(path, "path")
     if not program:
         raise ValueError("path: empty")
-    if isinstance(argv, (str, bytes)):
-        raise TypeError(f"argv: a sequence of arguments wanted, not {argv!r}")
     dir, env, files, sys_attr = None, None, None, None
     if attr is not None:
+        if not isinstance(attr, ProcAttr):
+            raise TypeError(f"attr: a ProcAttr wanted, not {attr!r}")
         dir = None if attr.dir is None else encode_dir(attr.dir)
         env, files, sys_attr = attr.env, attr.files, attr.sys
     wanted = _files(files)
@@ -240,36 +244,48 @@ def start_process(
         raise TypeError(f"sys: a SysProcAttr wanted, not {sys_attr!r}")
     number = check_engine(engine, dir, sys_attr)
     variables = encode_env(env)
-    plan = pack(program, arguments, len(argv), variables, dir, wanted, frozenset(), sys_attr)
+    kept = STANDARD if files is None else frozenset()
+    plan = pack(program, arguments, len(argv), variables, dir, wanted, kept, sys_attr)
     for target, source in wanted.items():
         if source is not None:
             check_open(source, target)
     name = os.fsdecode(arguments[: arguments.index(b"\0")])
     sys.audit("spawnkit.spawn", program, argv, dir, env)
-    return started(plan, name, number)
-
-
-def started(plan: bytes, name: str, engine: int) -> Process:
-    """Spawns, waits until the program runs, and hands out the handle."""
-    child = _core.new_child()
+    process = Process(_core.new_child(), name)
     try:
-        spawn(plan, engine, _core.PIDFD, child)
-        _core.settle(child, plan)
+        started(process, plan, number)
+        return process
     except BaseException:
-        end(child)
+        give_up(process)
         raise
-    return Process(child, name)
+
+
+def started(process: Process, plan: bytes, engine: int) -> None:
+    """Spawns into a new handle and waits until the program runs.
+
+    Whoever calls this calls `give_up` when an exception strikes before the handle is handed out.
+    """
+    spawn(plan, engine, _core.PIDFD, process._child)
+    _core.settle(process._child, plan)
+
+
+def give_up(process: Process) -> None:
+    """Ends what a start that failed may have left."""
+    process._over = "its start failed"
+    end(process._child)
 
 
 def _files(
     files: Sequence[File | None] | Mapping[int, File | None] | None,
 ) -> dict[int, int | None]:
     if files is None:
-        return {0: 0, 1: 1, 2: 2}
+        return {}
     if hasattr(files, "items"):
         pairs = [(descriptor(key, f"files[{key!r}]"), value) for key, value in files.items()]
-    else:
+    elif isinstance(files, (list, tuple)):
         pairs = list(enumerate(files))
+    else:
+        raise TypeError(f"files: a list, a tuple or a mapping wanted, not {files!r}")
     return {
         target: None if value is None else descriptor(value, f"files[{target}]")
         for target, value in pairs
@@ -287,9 +303,8 @@ def find_process(pid: int) -> Process:
         raise TypeError(f"pid: a number wanted, not {pid!r}")
     if not 1 <= pid < 2**31:
         raise ValueError(f"pid: {pid} is no process id")
-    child = _core.new_child()
-    result = _core.attach(child, pid)
-    process = Process(child, f"pid {pid}")
+    process = Process(_core.new_child(), f"pid {pid}")
+    result = _core.attach(process._child, pid)
     if result < 0:
         process._over = f"process {pid} does not exist"
         if result != -errno.ESRCH:

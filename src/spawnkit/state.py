@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from . import _core
 
@@ -67,24 +68,15 @@ class WaitStatus(int):
         if self.exited:
             return f"exit status {self.exit_status}"
         if self.stopped:
-            return f"stop signal: {_signal_name(self.stop_signal)}"
+            return f"stop signal: {_core.signal_name(self.stop_signal or 0)}"
         if self.continued:
             return "continued"
-        return f"signal: {_signal_name(self.signal)}{' (core dumped)' if self.core_dumped else ''}"
+        dumped = " (core dumped)" if self.core_dumped else ""
+        return f"signal: {_core.signal_name(self.signal or 0)}{dumped}"
 
     def __repr__(self) -> str:
         """WaitStatus(256: exit status 1)."""
         return f"WaitStatus({int(self)}: {self})"
-
-
-def _signal_name(number: int | None) -> str:
-    import signal
-
-    try:
-        name = signal.strsignal(number or 0)
-    except ValueError:
-        name = None
-    return (name or f"signal {number}").lower()
 
 
 class Rusage:
@@ -177,11 +169,13 @@ class _Facts:
     started: int
     ended: int
     rusage: tuple[int, ...]
+    own_peak: int
 
-    def __init__(self, values: tuple[int, ...], rusage: tuple[int, ...]) -> None:
+    def __init__(self, values: tuple[int, ...], rusage: tuple[int, ...], own_peak: int) -> None:
         for name, value in zip(self.NAMES, values, strict=True):
             setattr(self, name, value)
         self.rusage = rusage
+        self.own_peak = own_peak
 
 
 class ProcessState:
@@ -267,11 +261,17 @@ class ProcessState:
         first asked: never wrongly true, but false for programs smaller than their parent.
         """
         usage = self.sys_usage()
-        if self._own_peak is None:
-            import resource
+        return usage is not None and usage.maxrss > self._peak()
 
-            self._own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return usage is not None and usage.maxrss > self._own_peak
+    def _peak(self) -> int:
+        """Our own peak memory, if it was ours that could be in the child's figure."""
+        if isinstance(self._of, _Facts):
+            return self._of.own_peak
+        if _core.is_stale(self._of):
+            return sys.maxsize
+        if self._own_peak is None:
+            self._own_peak = _core.own_peak()
+        return self._own_peak
 
     @property
     def engine(self) -> str:
@@ -305,7 +305,7 @@ class ProcessState:
 
     def __reduce__(self) -> tuple[Callable[..., ProcessState], tuple[object, ...]]:
         """Pickles by its facts."""
-        return _rebuild, self._key()
+        return _rebuild, (*self._key(), self._peak())
 
     def __str__(self) -> str:
         """In Go's words: "exit status 1", "signal: killed"."""
@@ -316,5 +316,5 @@ class ProcessState:
         return f"<ProcessState pid {self.pid}: {self}>"
 
 
-def _rebuild(values: tuple[int, ...], rusage: tuple[int, ...]) -> ProcessState:
-    return ProcessState(_Facts(values, rusage))
+def _rebuild(values: tuple[int, ...], rusage: tuple[int, ...], own_peak: int) -> ProcessState:
+    return ProcessState(_Facts(values, rusage, own_peak))

@@ -67,18 +67,18 @@ def _check(stream: object, index: int) -> Stream:
 class Streams:
     """What three streams need, opened for one spawn.
 
-    wanted: the map for the plan. pump: the pipes, None where there are none. captures: are stdout
-    and stderr gathered? Whatever happens, and
-    wherever an exception strikes, all that is ours is closed at the latest with this object.
+    wanted: the map for the plan. pump: what is ours of it; C writes the descriptors into it, so
+    that an exception at any point finds them there. captures: are stdout and stderr gathered?
+    Whatever happens, all that is ours is closed at the latest with this object.
     """
 
-    __slots__ = ("_null", "captures", "pump", "wanted")
+    __slots__ = ("captures", "pump", "wanted")
 
     def __init__(self, three: tuple[Stream, Stream, Stream], feed: bool) -> None:
         """`three` as `check` returns them. feed: make a pipe for stdin. Raises SpawnError."""
-        self.wanted: dict[int, int | None] = {}
-        self.pump: _core.Pump | None = None
-        self._null = -1
+        self.pump = pump = _core.new_pump()
+        self.captures = (three[1] is PIPE, three[2] is PIPE)
+        pipes = (1 if feed else 0) | self.captures[0] << 1 | self.captures[1] << 2
         named = False  # is there more to do than pipes?
         # The caller's first: a number that is not open must not come to mean a pipe of ours.
         for index, stream in enumerate(three):
@@ -86,49 +86,31 @@ class Streams:
                 named = True
                 if type(stream) is int:
                     check_open(stream, index)
-        self.captures = (three[1] is PIPE, three[2] is PIPE)
-        pipes = (1 if feed else 0) | self.captures[0] << 1 | self.captures[1] << 2
-        if pipes:
-            self.pump = pump = _core.new_pump()
-            self.wanted = _core.open_pump(pump, pipes)
+                elif stream is DEVNULL:
+                    pipes |= 8
+                elif stream is STDOUT and three[1] is None:
+                    check_open(1, 2)
+        self.wanted = _core.open_pump(pump, pipes)
         if named:
             for index, stream in enumerate(three):
-                self._name(index, stream)
-
-    def _name(self, index: int, stream: Stream) -> None:
-        if stream is DEVNULL:
-            self.wanted[index] = self._devnull()
-        elif stream is STDOUT:
-            self.wanted[2] = self.wanted.get(1, 1)
-        elif type(stream) is int:
-            self.wanted[index] = stream
-
-    def _devnull(self) -> int:
-        if self._null < 0:
-            try:
-                self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            except OSError as error:
-                name = os.devnull
-                raise spawn_error(error.errno, "descriptors", f"open {name!r}", name) from None
-        return self._null
-
-    def spawned(self) -> None:
-        """The child has its own copies now."""
-        if self._null >= 0:
-            null, self._null = self._null, -1
-            os.close(null)
+                if stream is DEVNULL:
+                    self.wanted[index] = pump.null
+                elif stream is STDOUT:
+                    self.wanted[2] = self.wanted.get(1, 1)
+                elif type(stream) is int:
+                    self.wanted[index] = stream
 
     def close(self) -> None:
         """Closes all that is ours; harmless when repeated."""
-        if self._null >= 0:
-            self.spawned()
-        if self.pump is not None:
-            pump, self.pump = self.pump, None
-            _core.close_pump(pump)
+        _core.close_pump(self.pump)
 
     def __del__(self) -> None:
         """For an exception that struck before there was a `try` around it."""
-        self.close()
+        try:
+            pump = self.pump
+        except AttributeError:  # so early that there was nothing yet
+            return
+        _core.close_pump(pump)
 
 
 def check_open(fd: int, target: int) -> None:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 
 from .. import __version__
 from . import doctor, run
+from .output import finish, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _COMMANDS = {"run": run, "doctor": doctor}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Exits with 125, spawnkit's own failures, and takes no option by its beginning alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        hint = ""
+        if "unrecognized arguments" in message:
+            hint = " (the command and its own options come after --)"
+        say(f"{self.format_usage()}spawnkit: {message}{hint}")
+        raise SystemExit(125)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="spawnkit",
         description="Starts processes: fast, exact, safe.",
         epilog="`spawnkit COMMAND --help` tells the rest.",
@@ -31,12 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.main(arguments)
-        sys.stdout.flush()
-        return code
     except BrokenPipeError:
-        # Whoever read our output has had enough. Nothing may be flushed at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        code = 0  # whoever read our output has had enough
     except OSError as error:
-        print(f"spawnkit: {error}", file=sys.stderr)
-        return 125
+        say(f"spawnkit: {error}")
+        code = 125
+    return code or finish()

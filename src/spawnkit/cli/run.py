@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 
 from ..attributes import RLIMITS, SysProcAttr
 from ..cmd import Cmd
-from ..errors import SpawnError, TimeoutExpired
+from ..errors import ProcessDone, SpawnError, TimeoutExpired
 from ..streams import DEVNULL
+from .output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ _EPILOG = """\
 exit code: the command's own; 128 + n if signal n ended it; 124 after --timeout;
 126 found but not executable; 127 not found; 125 for spawnkit's own failures.
 
-SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to the command; a second one kills it.
+SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to the command, unless the terminal has sent
+them to it as well; a second one kills it.
 
 examples:
   spawnkit run --usage -- cc -c a.c
@@ -31,6 +32,7 @@ examples:
   spawnkit run --setsid --rlimit NOFILE=256 --rlimit CPU=5:10 -- ./untrusted
 """
 
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -46,14 +48,14 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
     )
     add = parser.add_argument
     add("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
-    add("--timeout", type=float, metavar="SECONDS", help="kill it after so long")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="kill it after so long")
     add("--dir", metavar="DIR", help="its working directory")
     add("--env", action="append", metavar="NAME=VALUE", help="set a variable; may be repeated")
     add("--clean-env", action="store_true", help="no variables but those of --env")
     add("--null", action="store_true", help="/dev/null as its stdin")
     add("--setsid", action="store_true", help="in a new session")
     add("--setpgid", action="store_true", help="in a process group of its own")
-    add("--umask", type=lambda text: int(text, 8), metavar="OCTAL", help="its umask")
+    add("--umask", type=_octal, metavar="OCTAL", help="its umask, 0 to 777")
     add("--rlimit", action="append", metavar="NAME=SOFT[:HARD]", help=", ".join(RLIMITS))
     add("--engine", help="vfork, vfork-waiting, fork or posix_spawn; the default chooses")
     add("--usage", action="store_true", help="afterwards print what it used, on stderr")
@@ -65,8 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         cmd = _command(arguments)
         with _Passing(cmd):
-            cmd.start()
-            state = _wait(cmd, arguments.timeout)
+            state = _supervise(cmd, arguments.timeout)
     except (ValueError, TypeError) as error:
         return _complain(error, 125)
     except SpawnError as error:
@@ -77,17 +78,20 @@ def main(arguments: argparse.Namespace) -> int:
     except TimeoutExpired as error:
         return _complain(error, 124)
     if arguments.usage:
-        _print_usage(state)
+        say(_usage(state))
     return state.exit_code if state.exited else 128 + (state.signal or 0)
 
 
-def _wait(cmd: Cmd, timeout: float | None) -> ProcessState:
-    assert cmd.process is not None
+def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
+    cmd.start()
+    process = cmd.process
+    assert process is not None
     try:
-        return cmd.wait(timeout, check=False)
-    except TimeoutExpired:
-        cmd.process.kill()
-        cmd.process.wait(1.0)
+        return process.wait(timeout)
+    except BaseException:
+        if process.state is None:
+            process.kill()
+            process.wait(1.0)
         raise
 
 
@@ -110,10 +114,31 @@ class _Passing:
 
     def _pass(self, number: int, _: FrameType | None) -> None:
         self._count += 1
-        if self._cmd.process is None:  # not started yet: nothing to hand it to
+        process = self._cmd.process
+        if process is None:  # not started yet: nothing to hand it to
             raise SystemExit(128 + number)
-        if self._cmd.process.state is None:
-            self._cmd.process.signal(number if self._count == 1 else signal.SIGKILL)
+        if self._count == 1 and number in _FROM_TERMINAL and self._terminal_tells_it():
+            return
+        try:
+            process.signal(number if self._count == 1 else signal.SIGKILL)
+        except ProcessDone:
+            pass  # it has just ended
+
+    def _terminal_tells_it(self) -> bool:
+        """Has the command had this Ctrl-C already, being in the terminal's foreground group too?"""
+        attr = self._cmd.attr
+        if attr is not None and (attr.setsid or attr.setpgid):
+            return False
+        try:
+            terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        except OSError:
+            return False
+        finally:
+            os.close(terminal)
 
 
 def _command(arguments: argparse.Namespace) -> Cmd:
@@ -151,7 +176,27 @@ def _limit(text: str) -> tuple[str | int, tuple[int, int]]:
     return name, (numbers[0], numbers[1])
 
 
-def _print_usage(state: ProcessState) -> None:
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value >= 0:  # not a number, too
+        raise ValueError
+    return value
+
+
+_seconds.__name__ = "number of seconds"  # what argparse calls it
+
+
+def _octal(text: str) -> int:
+    value = int(text, 8)
+    if not 0 <= value <= 0o777:
+        raise ValueError
+    return value
+
+
+_octal.__name__ = "octal mask"
+
+
+def _usage(state: ProcessState) -> str:
     usage = state.sys_usage()
     lines = [f"{'status':12} {state}", f"{'engine':12} {state.engine}"]
     lines.append(f"{'wall':12} {state.wall_time:.6f} s")
@@ -162,9 +207,9 @@ def _print_usage(state: ProcessState) -> None:
         lines.append(f"{'peak memory':12} {usage.maxrss // 1024} KiB{exact}")
         lines.append(f"{'page faults':12} {usage.minflt} minor, {usage.majflt} major")
         lines.append(f"{'switches':12} {usage.nvcsw} voluntary, {usage.nivcsw} involuntary")
-    print("\n".join(lines), file=sys.stderr)
+    return "\n".join(lines)
 
 
 def _complain(error: BaseException, code: int) -> int:
-    print(f"spawnkit: {error}", file=sys.stderr)
+    say(f"spawnkit: {error}")
     return code

@@ -1,0 +1,132 @@
+# `make help` lists the targets. Nothing has to be set up first: each makes what it needs.
+#
+#   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
+#   make test T="-k descriptors -x"                 options for pytest
+#   make bench B="--quick --rows static"            options for the benchmark
+
+PYTHON ?= python3
+VENV ?= .venv
+CROSS ?= aarch64-linux-gnu-
+T ?=
+B ?=
+
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
+
+C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c)
+C_HEADERS = $(wildcard csrc/*.h bench/floor/*.h)
+PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py)
+NATIVE = $(wildcard csrc/*.[ch]) csrc/build.py setup.py pyproject.toml
+STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
+	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
+
+.DELETE_ON_ERROR:
+.PHONY: all help build demo test test-all bench bench-suite check check-python check-c \
+	check-child check-aarch64 format wheel clean strace
+
+all: build help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# ---- building -----------------------------------------------------------------------------------
+# A stamp per step. The compiled module lies in src/spawnkit: Python files need no new build, and a
+# changed C file gets one.
+
+build: $(VENV)/.built ## the virtual environment, and the package in it (editable)
+
+$(VENV)/.made:
+	@.ci/needs $(PYTHON) $(CC)
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.made $(NATIVE)
+	@echo "building spawnkit"
+	@$(PIP) install --editable .
+	@touch $@
+
+# What an extra of pyproject.toml names. The package itself is there already.
+$(VENV)/.with-%: $(VENV)/.built
+	@echo "installing what '$*' needs"
+	@$(PIP) install 'spawnkit[$*]'
+	@touch $@
+
+# ---- running ------------------------------------------------------------------------------------
+
+demo: $(VENV)/.built ## real commands over real input, through subprocess and through spawnkit
+	@$(PY) -m bench.demo
+
+test: $(VENV)/.with-test strace ## the tests
+	@$(PY) -m pytest $(T)
+
+test-all: $(VENV)/.with-release strace ## the tests under every Python from 3.10 on that is found
+	@.ci/test-all $(PY) $(T)
+
+# Without it the tests that count system calls are skipped, and say so.
+strace:
+	@command -v strace >/dev/null || .ci/fetch strace
+
+bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
+	@$(PY) -m bench --json build/bench/result.json $(B)
+
+bench-suite: $(VENV)/.with-bench ## the same rows under pytest-benchmark, to save and compare runs
+	@$(PY) -m pytest bench/test_spawn.py $(T)
+
+# ---- checking -----------------------------------------------------------------------------------
+
+check: check-python check-c check-child check-aarch64 ## formatters, linters, types, warnings of C
+	@echo "check: all good"
+
+check-python: $(VENV)/.with-check $(VENV)/.with-bench
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) .ci/stub_names.py
+
+# All C by itself, then the module as cffi completes and setup.py builds it.
+check-c: $(VENV)/.with-check $(C_FILES:%.c=build/check/%.o)
+	@echo "clang-format"
+	@$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES) $(C_HEADERS)
+	@echo "spawnkit._native with SPAWNKIT_CFLAGS=-Werror"
+	@SPAWNKIT_CFLAGS=-Werror $(PY) setup.py build --build-base build/check/module \
+		>build/check/module.log 2>&1 || { cat build/check/module.log; false; }
+
+build/check/%.o: %.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	@echo "$(CC) $<"
+	@$(CC) $(STRICT) -Icsrc -c $< -o $@
+
+check-child: ## the rules of csrc/child.c that a compiler can show
+	@.ci/child-path $(CC)
+
+# Left out, with the reason, where the cross compiler is not installed.
+check-aarch64:
+	@if command -v $(CROSS)gcc >/dev/null; then \
+		$(MAKE) --no-print-directory $(C_FILES:%.c=build/check-aarch64/%.o) && \
+		.ci/child-path $(CROSS)gcc; \
+	else \
+		echo "check-aarch64: left out: there is no $(CROSS)gcc"; \
+	fi
+
+build/check-aarch64/%.o: %.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	@echo "$(CROSS)gcc $<"
+	@$(CROSS)gcc $(STRICT) -Icsrc -c $< -o $@
+
+format: $(VENV)/.with-check ## lets the formatters write
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+	$(VENV)/bin/clang-format -i $(C_FILES) $(C_HEADERS)
+
+# ---- releasing ----------------------------------------------------------------------------------
+
+wheel: $(VENV)/.with-release ## the source archive and, from it, the wheel; both looked into
+	@rm -rf dist && mkdir -p build
+	@$(PY) -m build --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; false; }
+	@.ci/look-into-wheel $(PY) dist
+
+clean: ## removes everything that was made
+	rm -rf build dist .venv* .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf src/*.egg-info src/spawnkit/_native.*.so
+	find src bench tests csrc -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""The table for people and the JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.method import WORTHLESS, Comparison
+from bench.rows import Row
+
+WIDTH = 128  # what the widest rows need
+
+NOTE = """\
+ratio      the median over neighbouring blocks: time of the subject by time of what it stands
+           against, less is better. In the rows threads and executor it is runs per second by
+           runs per second, more is better. ± is how well the median is known (19 times of 20).
+last two   medians per process, of this machine in this minute: compare ratios, never these."""
+NOISY = f"""\
+±…[yellow]![/yellow]       more than {WORTHLESS:.0%} of the ratio: the row decides nothing.
+           It needs an idle machine, or more blocks."""
+
+
+@dataclass
+class Measured:
+    row: Row
+    runs: int
+    comparison: Comparison
+
+
+def _seconds(values: list[float]) -> str:
+    microseconds = sorted(values)[len(values) // 2] * 1e6
+    return f"{microseconds:,.0f} µs" if microseconds < 10_000 else f"{microseconds / 1e3:,.1f} ms"
+
+
+def _verdict(measured: Measured) -> str:
+    """The goal, and whether the median reached it; a row that decides nothing has not."""
+    row = measured.row
+    if row.goal is None:
+        return ""
+    sign = "≥" if row.throughput else "≤"
+    _, middle, _ = measured.comparison.quartiles
+    colour, word = ("green", "yes") if row.reached(middle) else ("red", "NO")
+    if measured.comparison.worthless:
+        colour, word = "yellow", "?"
+    return f"{sign} {row.goal:.2f} [{colour}]{word}[/{colour}]"
+
+
+def table(results: list[Measured], file: TextIO) -> None:
+    out = Table(title="Process creation, as ratios", title_justify="left", box=box.SIMPLE_HEAD)
+    out.add_column("row", no_wrap=True)
+    out.add_column("subject", no_wrap=True)
+    out.add_column("against", no_wrap=True)
+    out.add_column("ratio", justify="right")
+    out.add_column("", justify="right")
+    out.add_column("quartiles", justify="right", no_wrap=True)
+    out.add_column("goal", justify="right", no_wrap=True)
+    out.add_column("against", justify="right", style="dim")
+    out.add_column("subject", justify="right", style="dim")
+    previous = ""
+    for measured in results:
+        row, comparison = measured.row, measured.comparison
+        if previous and previous != row.scenario:
+            out.add_row()
+        low, middle, high = comparison.quartiles
+        bold = row.subject.name == "spawnkit"
+        out.add_row(
+            row.scenario if previous != row.scenario else "",
+            f"[bold]{row.subject.name}[/bold]" if bold else row.subject.name,
+            row.baseline.name,
+            f"[bold]{middle:.2f}[/bold]" if bold else f"{middle:.2f}",
+            f"±{comparison.uncertainty:.2f}"
+            + ("[yellow]![/yellow]" if comparison.worthless else " "),
+            f"{low:.2f} … {high:.2f}",
+            _verdict(measured),
+            _seconds(comparison.baseline),
+            _seconds(comparison.subject),
+        )
+        previous = row.scenario
+    # A narrower terminal wraps the lines itself; rich would break every cell.
+    console = Console(file=file)
+    console.width = max(console.width, WIDTH) if file.isatty() else WIDTH
+    console.print(out)
+    console.print(NOTE, highlight=False)
+    if any(m.comparison.worthless for m in results):
+        console.print(NOISY, highlight=False)
+
+
+def write_json(
+    results: list[Measured], machine: dict[str, object], left_out: str | None, path: Path
+) -> None:
+    """Everything that was measured, so that other statistics can be made of it."""
+    rows = []
+    for m in results:
+        low, middle, high = m.comparison.quartiles
+        rows.append(
+            {
+                "name": m.row.name,
+                "scenario": m.row.scenario,
+                "subject": m.row.subject.name,
+                "baseline": m.row.baseline.name,
+                "figure": "throughput" if m.row.throughput else "time",
+                "goal": m.row.goal,
+                "reached": m.row.reached(middle),
+                "runs_per_block": m.runs,
+                "threads": m.row.threads,
+                "blocks": len(m.comparison.ratios),
+                "median": middle,
+                "quartiles": [low, high],
+                "uncertainty": m.comparison.uncertainty,
+                "worthless": m.comparison.worthless,
+                "ratios": m.comparison.ratios,
+                "baseline_seconds": m.comparison.baseline,
+                "subject_seconds": m.comparison.subject,
+            }
+        )
+    document = {"machine": machine, "spawnkit_left_out": left_out, "rows": rows}
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Signals sent to a process: by handle, never to a stranger, and what each answer means."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import spawnkit
+from support.children import Children
+from support.engines import ignored_by
+
+
+def wait_for_zombie(pid: int) -> None:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_signal_between_exit_and_wait_is_no_error(engine: str) -> None:
+    """A71: signal after exit but before wait: ok, no error, no effect."""
+    process = spawnkit.start_process("/bin/false", ["false"], engine=engine)
+    wait_for_zombie(process.pid)
+    process.signal(signal.SIGTERM)
+    process.kill()
+    process.terminate()
+    assert process.wait().exit_code == 1
+
+
+def test_after_the_wait_there_is_nothing_to_signal(engine: str) -> None:
+    """A72: after wait: "already finished"."""
+    process = spawnkit.start_process("/bin/true", ["true"], engine=engine)
+    process.wait()
+    for send in (process.kill, process.terminate, lambda: process.signal(0)):
+        with pytest.raises(spawnkit.ProcessDone) as caught:
+            send()
+        assert isinstance(caught.value, ProcessLookupError)
+    assert process.wait().success
+
+
+def test_after_release_there_is_nothing_to_signal(engine: str, children: Children) -> None:
+    """A72: the same for a handle that was given up; the process goes on."""
+    read, write = os.pipe()
+    attr = spawnkit.ProcAttr(files=[read])
+    process = spawnkit.start_process(children("block"), ["block"], attr, engine=engine)
+    os.close(read)
+    pid = process.pid
+    process.release()
+    with pytest.raises(spawnkit.ProcessDone):
+        process.kill()
+    assert process.pid == -1
+    assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+    os.close(write)
+    wait_for_zombie(pid)
+    spawnkit.run(["/bin/true"])
+    with pytest.raises(ChildProcessError):  # the next spawn has reaped it
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+
+
+def test_signals_arrive(engine: str, children: Children) -> None:
+    """A76: numbers from 1 to 64 are signals."""
+    for number in {signal.SIGTERM, signal.SIGKILL, signal.SIGRTMIN, 64, 33} - ignored_by(engine):
+        read, write = os.pipe()
+        attr = spawnkit.ProcAttr(files=[read])
+        process = spawnkit.start_process(children("block"), ["block"], attr, engine=engine)
+        process.signal(number)
+        assert process.wait().signal == number
+        os.close(read)
+        os.close(write)
+
+
+def test_signal_0_only_asks(engine: str, children: Children) -> None:
+    """A76: signal number 0."""
+    read, write = os.pipe()
+    attr = spawnkit.ProcAttr(files=[read])
+    process = spawnkit.start_process(children("block"), ["block"], attr, engine=engine)
+    process.signal(0)
+    os.close(read)
+    os.close(write)
+    assert process.wait().success
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (65, ValueError),
+        (-1, ValueError),
+        (2**40, ValueError),
+        ("KILL", TypeError),
+        (9.0, TypeError),
+        (True, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_what_is_no_signal_is_refused(number: Any, kind: type[Exception]) -> None:
+    """A76: signal number 65, -1, "KILL" -> ValueError or TypeError naming it."""
+    process = spawnkit.start_process("/bin/true", ["true"])
+    with pytest.raises(kind, match=str(number)):
+        process.signal(number)
+    process.wait()
+
+
+def test_a_process_found_by_its_pid_can_be_signalled(engine: str, children: Children) -> None:
+    """A71, A72 through find_process, which never fails for a pid that nobody has."""
+    read, write = os.pipe()
+    attr = spawnkit.ProcAttr(files=[read])
+    process = spawnkit.start_process(children("block"), ["block"], attr, engine=engine)
+    found = spawnkit.find_process(process.pid)
+    found.signal(signal.SIGUSR1)
+    assert process.wait().signal == signal.SIGUSR1
+    with pytest.raises(spawnkit.ProcessDone):
+        found.kill()
+    with pytest.raises(spawnkit.ProcessDone):
+        spawnkit.find_process(process.pid).kill()
+    os.close(read)
+    os.close(write)
+
+
+def test_a_found_child_of_ours_can_be_waited_for() -> None:
+    """Go's os.FindProcess: only our own child can be waited for."""
+    pid = os.posix_spawn("/bin/false", ["false"], {})
+    assert spawnkit.find_process(pid).wait().exit_code == 1
+    with pytest.raises(ChildProcessError):
+        spawnkit.find_process(os.getppid()).wait()
