@@ -121,8 +121,12 @@ int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pi
                 SK_KNOW(overlapped, ways[i].overlapped);
             return 0;
         }
-        if (!refused(result))
+        if (want_pidfd == SK_IF_IT_CAN_BE_HAD && (result == -EMFILE || result == -ENFILE)) {
+            want_pidfd = 0;
+            i--;
+        } else if (!refused(result)) {
             break;
+        }
     }
     return result;
 }

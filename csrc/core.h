@@ -25,6 +25,9 @@ int sk__time_left(int64_t deadline, struct timespec *left);
 void sk__lock(sk_child *child);
 void sk__unlock(sk_child *child);
 
+/* A pidfd that is wanted only against strangers' waits: no descriptor left is no reason to fail. */
+#define SK_IF_IT_CAN_BE_HAD 2
+
 /* Makes a child in sk__child_main on `launch`, by the best means this kernel allows. `engine` is
  * one of ours. Fills pid and pidfd, or returns a negative errno and no child was made. */
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);

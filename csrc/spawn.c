@@ -99,7 +99,9 @@ int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int fla
         return -EINVAL;
     }
     if (flags & SK_PIDFD_IF_NEEDED)
-        want_pidfd = could_be_stolen() || (sk__main_thread() && !sk__guard_works());
+        want_pidfd = could_be_stolen() || (sk__main_thread() && !sk__guard_works())
+                         ? SK_IF_IT_CAN_BE_HAD
+                         : 0;
     launch = sk__launch_take(plan);
     if (!launch) {
         child->stage = SK_AT_MEMORY;

@@ -41,6 +41,10 @@
 #define SYS_close_range 436
 #endif
 
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4u
+#endif
+
 #define SK_SIGNALS 64 /* the kernel's count; a signal set is one 64-bit word */
 
 struct sk_sigaction { /* the kernel's, which is not the C library's */

@@ -17,8 +17,7 @@ WHOLE_SUITE = pytest.StashKey[bool]()
 DESELECTED = pytest.StashKey[bool]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*claims): run on the engines that claim all of these")
+def pytest_configure() -> None:
     oracle.prepare()
 
 

@@ -108,10 +108,6 @@ def test_traced_stops_under_its_parent(children: Children) -> None:
     process.wait()
 
 
-def test_a_child_ended_by_the_test_is_gone_for_the_oracle(children: Children) -> None:
-    subprocess.run([children("exit"), "0"], check=True)
-
-
 # deny and hold
 
 

@@ -23,7 +23,6 @@ import pytest
 import spawnkit
 from spawnkit import DEVNULL, PIPE, STDOUT, ProcAttr, SysProcAttr
 from support.children import Children, Report, parse_report
-from support.engines import engines_claiming
 from support.isolated import Isolate
 
 Reporter = Callable[..., Report]
@@ -199,7 +198,6 @@ def test_a_descriptor_may_keep_its_number(engine: str, report: Reporter, tmp_pat
         assert not os.get_inheritable(fd)
 
 
-@pytest.mark.needs("group")
 def test_a_target_above_the_limit_is_refused(
     engine: str, isolate: Isolate, children: Children, tmp_path: Path
 ) -> None:
@@ -576,7 +574,3 @@ def test_stderr_goes_where_stdout_goes(
         assert result.stdout == (b"OxE" if where == "pipe" else None)
         assert result.stderr is None
         assert os.pread(fd, 9, 0) == (b"OxE" if where == "file" else b"")
-
-
-def test_every_engine_was_asked() -> None:
-    assert engines_claiming() == ["vfork", "vfork-waiting", "fork", "posix_spawn"]

@@ -91,13 +91,24 @@ def run(
         if stdout is not None or stderr is not None:
             raise ValueError("capture: given together with stdout or stderr")
         stdout = stderr = PIPE
-    if input is not None and not isinstance(input, (bytes, bytearray, memoryview)):
-        raise TypeError(f"input: bytes wanted, not {type(input).__name__}")
+    if input is not None and type(input) is not bytes:
+        _check_input(input)
     deadline = _core.FOREVER if timeout is None else _core.deadline_after(timeout)
     plan, number, streams = prepare(
         args, path, env, dir, (stdin, stdout, stderr), attr, engine, input is not None
     )
     return execute(plan, number, streams, args[0], input, timeout, deadline, check, attr)
+
+
+def _check_input(input: object) -> None:
+    if not isinstance(input, (bytes, bytearray, memoryview)):
+        raise TypeError(f"input: bytes wanted, not {type(input).__name__}")
+    try:
+        contiguous = memoryview(input).contiguous
+    except ValueError as error:  # a memoryview that was released
+        raise ValueError(f"input: {error}") from None
+    if not contiguous:
+        raise ValueError("input: the bytes of this memoryview do not lie together")
 
 
 def execute(

@@ -104,6 +104,11 @@ class Process:
         return -1 if self._over == _RELEASED else int(self._child.pid)
 
     @property
+    def name(self) -> str:
+        """The program as it was asked for, for messages."""
+        return self._name
+
+    @property
     def pidfd(self) -> int | None:
         """Its pidfd (pidfd_open(2)), close-on-exec, readable once it has ended.
 

@@ -50,7 +50,14 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def prepare() -> None:
-    """With the first thread the C library installs a handler of its own, for good (signal 33)."""
+    """Bring the process into the state that tests may count on. Before the first snapshot."""
+    # A job in the background of a shell ignores SIGINT and SIGQUIT, and its children inherit that.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # With the first thread the C library installs a handler of its own, for good (signal 33).
     thread = threading.Thread(target=os.getpid)
     thread.start()
     thread.join()

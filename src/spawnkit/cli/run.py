@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import time
 
 from ..attributes import RLIMITS, SysProcAttr
 from ..cmd import Cmd
-from ..errors import ProcessDone, SpawnError, TimeoutExpired
+from ..errors import SpawnError, TimeoutExpired
 from ..streams import DEVNULL
 from .output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-    from types import FrameType
 
+    from ..process import Process
     from ..state import ProcessState
 
 _EPILOG = """\
@@ -32,7 +33,8 @@ examples:
   spawnkit run --setsid --rlimit NOFILE=256 --rlimit CPU=5:10 -- ./untrusted
 """
 
-_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_SI_KERNEL = 0x80  # sigaction(2): sent by the kernel, as Ctrl-C is
+_AN_HOUR = 3600.0
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -65,9 +67,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
 def main(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
     try:
-        cmd = _command(arguments)
-        with _Passing(cmd):
-            state = _supervise(cmd, arguments.timeout)
+        state = _supervise(_command(arguments), arguments.timeout)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except (ValueError, TypeError) as error:
         return _complain(error, 125)
     except SpawnError as error:
@@ -83,11 +85,18 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
+    """Starts the command, hands signals on to it, and kills it if anything goes wrong."""
     cmd.start()
     process = cmd.process
     assert process is not None
+    # Taken one by one from here on, with the word on who sent them; nohup's choice is respected.
+    watched = {n for n in _PASSED_ON if signal.getsignal(n) is not signal.SIG_IGN}
     try:
-        return process.wait(timeout)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+        try:
+            return _watch(process, watched, timeout)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except BaseException:
         if process.state is None:
             process.kill()
@@ -95,50 +104,24 @@ def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
         raise
 
 
-class _Passing:
-    """Hands signals on to the command; the second one kills it."""
-
-    def __init__(self, cmd: Cmd) -> None:
-        self._cmd = cmd
-        self._count = 0
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in _PASSED_ON:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-                self._before[number] = signal.signal(number, self._pass)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _pass(self, number: int, _: FrameType | None) -> None:
-        self._count += 1
-        process = self._cmd.process
-        if process is None:  # not started yet: nothing to hand it to
-            raise SystemExit(128 + number)
-        if self._count == 1 and number in _FROM_TERMINAL and self._terminal_tells_it():
-            return
-        try:
-            process.signal(number if self._count == 1 else signal.SIGKILL)
-        except ProcessDone:
-            pass  # it has just ended
-
-    def _terminal_tells_it(self) -> bool:
-        """Has the command had this Ctrl-C already, being in the terminal's foreground group too?"""
-        attr = self._cmd.attr
-        if attr is not None and (attr.setsid or attr.setpgid):
-            return False
-        try:
-            terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-        except OSError:
-            return False
-        try:
-            return os.tcgetpgrp(terminal) == os.getpgrp()
-        except OSError:
-            return False
-        finally:
-            os.close(terminal)
+def _watch(process: Process, watched: set[signal.Signals], timeout: float | None) -> ProcessState:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    passed_on = 0
+    while True:
+        state = process.poll()
+        if state is not None:
+            return state
+        left = _AN_HOUR if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutExpired(process.name, timeout or 0.0)
+        info = signal.sigtimedwait(watched | {signal.SIGCHLD}, min(left, _AN_HOUR))
+        if info is None or info.si_signo == signal.SIGCHLD:
+            continue
+        # The terminal signals its whole foreground group: then the command has had it as well.
+        if info.si_code == _SI_KERNEL and os.getpgid(process.pid) == os.getpgrp():
+            continue
+        passed_on += 1
+        process.signal(info.si_signo if passed_on == 1 else signal.SIGKILL)
 
 
 def _command(arguments: argparse.Namespace) -> Cmd:

@@ -1,0 +1,187 @@
+"""The command line: exit codes, messages, and the command's own options left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.children import Children
+
+SPAWNKIT = [sys.executable, "-m", "spawnkit"]
+
+
+def spawnkit(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [*SPAWNKIT, *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -15 $$", 143)]
+)
+def test_the_exit_code_is_the_commands(script: str, code: int) -> None:
+    assert spawnkit("run", "--", "/bin/sh", "-c", script).returncode == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--", "no-such-program"], 127, "no-such-program"),
+        (["--", "/no/such/program"], 127, "/no/such/program"),
+        (["--", "/tmp"], 126, "/tmp"),
+        (["--dir", "/no/such", "--", "true"], 125, "chdir '/no/such'"),
+        (["--rlimit", "NOFILES=1", "--", "true"], 125, "NOFILES"),
+        (["--rlimit", "CPU", "--", "true"], 125, "CPU"),
+        (["--env", "X", "--", "true"], 125, "--env"),
+        (["--umask", "9", "--", "true"], 125, "--umask"),
+        (["--timeout", "nan", "--", "true"], 125, "--timeout"),
+        (["--engine", "none", "--", "true"], 125, "engine"),
+        (["--setsid", "--setpgid", "--", "true"], 125, "setsid"),
+        (["--time", "1", "--", "true"], 125, "--time"),
+        (["ls", "-l"], 125, "after --"),
+        ([], 125, "COMMAND"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], code: int, message: str) -> None:
+    done = spawnkit("run", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_options_are_its_own() -> None:
+    done = spawnkit("run", "--", "/bin/echo", "--timeout", "--", "--help")
+    assert done.stdout == "--timeout -- --help\n"
+
+
+def test_attributes_reach_the_command(children: Children, tmp_path: Path) -> None:
+    done = spawnkit(
+        "run", "--setsid", "--umask", "27", "--rlimit", "NOFILE=64:128", "--dir", str(tmp_path),
+        "--clean-env", "--env", "A=b", "--null", "--",
+        "/bin/sh", "-c", "umask; ulimit -Sn; ulimit -Hn; /bin/pwd; /usr/bin/env; cat",
+    )  # fmt: skip
+    words = done.stdout.split()
+    assert words[:4] == ["0027", "64", "128", str(tmp_path.resolve())]
+    assert "A=b" in words
+    assert not [word for word in words if word.startswith("HOME=")]
+
+
+def test_a_timeout_kills_and_says_124() -> None:
+    done = spawnkit("run", "--timeout", "0.2", "--", "/bin/sleep", "1000")
+    assert done.returncode == 124
+    assert "not over after 0.2 s" in done.stderr
+
+
+def test_usage_goes_to_stderr() -> None:
+    done = spawnkit("run", "--usage", "--", "/bin/echo", "data")
+    assert done.stdout == "data\n"
+    assert "peak memory" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_costs_no_exit_code(closed: int) -> None:
+    script = f'exec {closed}>&-; exec "$@"'
+    command = [*SPAWNKIT, "run", "--usage", "--", "/bin/sh", "-c", "exit 3"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_full_stderr_costs_no_exit_code() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*SPAWNKIT, "run", "--usage", "--", "/bin/sh", "-c", "exit 3"], stderr=full, check=False
+        )
+    assert done.returncode == 3
+
+
+def test_output_that_is_lost_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*SPAWNKIT, "doctor"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 125
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_tries_every_engine() -> None:
+    report = json.loads(spawnkit("doctor", "--json").stdout)
+    assert set(report["engines"]) == {"vfork", "vfork-waiting", "fork", "posix_spawn"}
+    assert not [trial for trial in report["engines"].values() if "error" in trial]
+    text = spawnkit("doctor").stdout
+    assert "signal_guard" in text
+    assert "chosen by itself" in text
+
+
+def _counting_child() -> str:
+    """A program that says how it was signalled and ends when its stdin does."""
+    return (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('INT', flush=True))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('TERM', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while sys.stdin.readline(): pass\n"
+    )
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "INT"), (signal.SIGTERM, "TERM")])
+def test_a_signal_is_handed_on_and_the_second_kills(number: int, word: str) -> None:
+    command = [*SPAWNKIT, "run", "--setpgid", "--", sys.executable, "-c", _counting_child()]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=0
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == f"{word}\n"
+        process.send_signal(number)
+        assert process.wait(60) == 128 + signal.SIGKILL
+
+
+def test_a_signal_from_a_process_is_handed_on_at_a_terminal_too() -> None:
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv(SPAWNKIT[0], [*SPAWNKIT, "run", "--", sys.executable, "-c", _counting_child()])
+    said = b""
+    while b"ready" not in said:
+        said += os.read(master, 1000)
+    os.kill(pid, signal.SIGINT)
+    while b"INT" not in said:
+        said += os.read(master, 1000)
+    os.write(master, b"\x04")
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    assert os.WEXITSTATUS(status) == 0
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
+    """The terminal signals the whole foreground group: it must not be handed on as well."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv(SPAWNKIT[0], [*SPAWNKIT, "run", "--", sys.executable, "-c", _counting_child()])
+    said = b""
+    while b"ready" not in said:
+        said += os.read(master, 1000)
+    os.write(master, b"\x03")
+    while b"INT" not in said:
+        said += os.read(master, 1000)
+    os.write(master, b"\x04")  # end of file: the command ends by itself
+    try:
+        while chunk := os.read(master, 1000):
+            said += chunk
+    except OSError:  # EIO: the terminal has no more users
+        pass
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    assert said.count(b"INT") == 1
+    assert os.WEXITSTATUS(status) == 0
