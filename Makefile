@@ -21,7 +21,7 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all bench bench-suite check check-python check-c \
+.PHONY: all help build demo test test-all bench latency bench-suite check check-python check-c \
 	check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -69,6 +69,9 @@ strace:
 
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
+
+latency: $(VENV)/.with-bench ## how late Ctrl-C arrives, how long other threads stall
+	@$(PY) -m bench.latency
 
 bench-suite: $(VENV)/.with-bench ## the same rows under pytest-benchmark, to save and compare runs
 	@$(PY) -m pytest bench/test_spawn.py $(T)

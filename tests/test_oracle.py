@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import spawnkit._core
 from support import oracle
 
 
@@ -98,19 +100,15 @@ def _thread() -> Iterator[str]:
 
 @contextmanager
 def _child_stack() -> Iterator[str]:
-    stack = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    before = oracle.guarded_stacks(Path("/proc/self/maps").read_text())
-    # The lowest page becomes the guard.
-    import ctypes
-
     libc = ctypes.CDLL(None)
-    view = ctypes.c_char.from_buffer(stack)
-    address = ctypes.c_void_p(ctypes.addressof(view))
-    assert libc.mprotect(address, ctypes.c_size_t(4096), 0) == 0
-    yield f"child stacks changed: {before} -> {before + 1}"
-    assert libc.mprotect(address, ctypes.c_size_t(4096), 3) == 0
-    del view
-    stack.close()
+    block = mmap.mmap(-1, 4 * oracle.GUARD_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    first = ctypes.c_char.from_buffer(block)
+    guard = ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(oracle.GUARD_SIZE)
+    assert libc.mprotect(*guard, 0) == 0
+    yield "child stacks changed: 0 -> 1"
+    assert libc.mprotect(*guard, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+    del first
+    block.close()
 
 
 Leak = Callable[[], AbstractContextManager[str]]
@@ -147,12 +145,23 @@ def test_the_oracle_is_silent_when_nothing_leaked() -> None:
     assert oracle.leaks_since(before) == []
 
 
+def test_the_oracle_sees_the_stacks_that_the_package_keeps() -> None:
+    def stacks() -> int:
+        return oracle.guarded_stacks(Path("/proc/self/maps").read_text())
+
+    spawnkit.run(["/bin/true"])
+    kept = stacks()
+    assert kept >= 1
+    assert spawnkit._core.trim() == kept
+    assert stacks() == 0
+
+
 def test_a_stack_of_a_thread_is_not_taken_for_one_of_ours() -> None:
     maps = """\
 7f0000000000-7f0000001000 ---p 00000000 00:00 0
 7f0000001000-7f0000801000 rw-p 00000000 00:00 0
-7f0000900000-7f0000901000 ---p 00000000 00:00 0
-7f0000901000-7f0000911000 rw-p 00000000 00:00 0
+7f0000900000-7f0000910000 ---p 00000000 00:00 0
+7f0000910000-7f0000940000 rw-p 00000000 00:00 0
 7f0000a00000-7f0000b00000 rw-p 00000000 00:00 0 [heap]
 """
     assert oracle.guarded_stacks(maps) == 1

@@ -23,6 +23,7 @@ WALL = 0x40000000  # __WALL: also children that would not send SIGCHLD
 SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}[platform.machine()]
 SYS_PRCTL = {"x86_64": 157, "aarch64": 167}[platform.machine()]
 PR_GET_DUMPABLE = 3
+GUARD_SIZE = 1 << 16
 SA_NOCLD = 3  # SA_NOCLDSTOP and SA_NOCLDWAIT
 HANDLERS = {0: "default", 1: "ignored"}
 
@@ -152,19 +153,18 @@ _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ 0 *$", re.MULTILI
 
 
 def guarded_stacks(maps: str) -> int:
-    """Count anonymous mappings that lie on a small guard page, and are no thread's stack.
+    """Count the memory blocks of children: anonymous, with a PROT_NONE guard of 64 KiB below.
 
-    A C library keeps the stacks of ended threads for the next one, so those (2 MiB and more, also
-    under an unlimited RLIMIT_STACK) say nothing about a leak; child stacks are far smaller.
+    The size of the guard tells them from the stacks of threads (one page), which the C library
+    keeps for the next thread. What lies above is no help: the kernel joins neighbours.
     """
     count = 0
     guard_end = -1
     for match in _MAPPING.finditer(maps):
         start, end = int(match[1], 16), int(match[2], 16)
-        if match[3].startswith("rw") and start == guard_end and end - start < 1 << 21:
-            count += 1
-        small_guard = match[3].startswith("---") and end - start <= 1 << 16
-        guard_end = end if small_guard else -1
+        count += match[3].startswith("rw") and start == guard_end
+        is_guard = match[3].startswith("---") and end - start == GUARD_SIZE
+        guard_end = end if is_guard else -1
     return count
 
 
