@@ -21,7 +21,8 @@ static inline __attribute__((always_inline)) long sk_syscall(long number, long a
 }
 
 /* clone(flags, stack, parent_tid, tls, child_tid) */
-#define SK_CLONE_ARGS(flags, stack, parent_tid, child_tid) (flags), (stack), (parent_tid), 0, (child_tid)
+#define SK_CLONE_ARGS(flags, stack, parent_tid, child_tid) \
+    (flags), (stack), (parent_tid), 0, (child_tid)
 
 /* Makes a child that calls `entry(argument)` and never returns from it. In the caller it is an
  * ordinary system call. It must be assembler: the child wakes on an empty stack, where compiled

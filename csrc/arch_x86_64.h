@@ -18,7 +18,8 @@ static inline __attribute__((always_inline)) long sk_syscall(long number, long a
 }
 
 /* clone(flags, stack, parent_tid, child_tid, tls) */
-#define SK_CLONE_ARGS(flags, stack, parent_tid, child_tid) (flags), (stack), (parent_tid), (child_tid), 0
+#define SK_CLONE_ARGS(flags, stack, parent_tid, child_tid) \
+    (flags), (stack), (parent_tid), (child_tid), 0
 
 /* Makes a child that calls `entry(argument)` and never returns from it. In the caller it is an
  * ordinary system call. It must be assembler: the child wakes on an empty stack, where compiled
@@ -34,18 +35,19 @@ static inline __attribute__((always_inline)) long sk_clone_call(long number, lon
     register void *r12 __asm__("r12") = (void *)entry;
     register void *r13 __asm__("r13") = argument;
 
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t"  /* the end of the chain of frames, for debuggers */
-                     "and $-16, %%rsp\n\t"   /* the caller's own stack, when forked, may be unaligned */
-                     "mov %%r13, %%rdi\n\t"
-                     "call *%%r12\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r12), "r"(r13)
-                     : "rcx", "r11", "memory", "cc");
+    __asm__ volatile(
+        "syscall\n\t"
+        "test %%rax, %%rax\n\t"
+        "jnz 1f\n\t"
+        "xor %%ebp, %%ebp\n\t" /* the end of the chain of frames, for debuggers */
+        "and $-16, %%rsp\n\t"  /* the caller's own stack, when forked, may be unaligned */
+        "mov %%r13, %%rdi\n\t"
+        "call *%%r12\n\t"
+        "hlt\n"
+        "1:"
+        : "=a"(result)
+        : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r12), "r"(r13)
+        : "rcx", "r11", "memory", "cc");
     return result;
 }
 

@@ -22,10 +22,9 @@
 #include <errno.h>
 
 #if defined(__clang__) || __GNUC__ >= 11
-#define SK_BARE                                                                                   \
-    __attribute__((noinline, no_stack_protector, no_instrument_function,                          \
-                   no_profile_instrument_function,                                                \
-                   no_sanitize("address", "undefined", "thread")))
+#define SK_BARE                                                          \
+    __attribute__((noinline, no_stack_protector, no_instrument_function, \
+                   no_profile_instrument_function, no_sanitize("address", "undefined", "thread")))
 #else
 #define SK_BARE __attribute__((noinline, no_instrument_function, optimize("no-stack-protector")))
 #endif

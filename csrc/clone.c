@@ -65,11 +65,11 @@ static int clone_old(uint64_t flags, sk_child *child, struct sk_launch *launch, 
 
     launch->clear_handlers = 1;
     sys_sigmask(SIG_SETMASK, &all, &mask);
-    result = (int)sk_clone_call(
-        SYS_clone,
-        SK_CLONE_ARGS((long)(flags | SIGCHLD), shared ? (long)launch->stack_top : 0,
-                      (long)&child->pidfd, (long)&launch->word),
-        sk__child_main, launch);
+    result = (int)sk_clone_call(SYS_clone,
+                                SK_CLONE_ARGS((long)(flags | SIGCHLD),
+                                              shared ? (long)launch->stack_top : 0,
+                                              (long)&child->pidfd, (long)&launch->word),
+                                sk__child_main, launch);
     sys_sigmask(SIG_SETMASK, &mask, 0);
     return result;
 }

@@ -40,15 +40,17 @@ int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
     int32_t ends[2];
     int result;
 
-    child->stage = SK_AT_CLONE;
+    child->stage = SK_AT_PIPE;
     result = sys_pipe(ends, O_CLOEXEC);
     if (result == 0) {
         int listening = out_of_the_way(launch, ends[0]);
 
         launch->channel = out_of_the_way(launch, ends[1]);
-        result = listening < 0         ? listening
-                 : launch->channel < 0 ? launch->channel
-                                       : sk__clone(child, launch, SK_FORK, want_pidfd);
+        result = listening < 0 ? listening : launch->channel < 0 ? launch->channel : 0;
+        if (result == 0) {
+            child->stage = SK_AT_CLONE;
+            result = sk__clone(child, launch, SK_FORK, want_pidfd);
+        }
         if (launch->channel >= 0)
             sys_close(launch->channel);
         if (result == 0)

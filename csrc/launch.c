@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define GUARD 65536u      /* the largest page size of the supported architectures */
+#define GUARD 65536u /* the largest page size of the supported architectures */
 
 #define COMMON (256u << 10) /* one size for all but very large plans, so that blocks are reusable */
-#define KEPT 64           /* blocks kept for reuse: as many as threads may be spawning at once */
+#define KEPT 64             /* blocks kept for reuse: as many as threads may be spawning at once */
 
 /* Idle blocks. Slots taken and filled by atomic exchange: no lock, so a fork of the caller can
  * never find one held. */

@@ -15,9 +15,9 @@
 
 struct sk_plan {
     uint32_t magic;
-    uint32_t size;      /* of the whole buffer; its last byte is NUL */
-    uint32_t op_count;  /* operations follow the header at once */
-    uint32_t strings;   /* offset of the first path; argv and the environment follow */
+    uint32_t size;       /* of the whole buffer; its last byte is NUL */
+    uint32_t op_count;   /* operations follow the header at once */
+    uint32_t strings;    /* offset of the first path; argv and the environment follow */
     uint32_t path_count; /* candidate programs, tried in order */
     uint32_t argv_count;
     uint32_t env_count;
@@ -44,31 +44,34 @@ struct sk_op {
 /* The one table. A new attribute is a new row, a case in child.c, and a field in Python.
  *
  *  code          name           stage          engines      operands */
-#define SK_OPERATIONS(OP)                                                                       \
-    OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */    \
-    OP(UMASK,       "umask",       "umask",       SK_ON_OURS) /* a mask */                        \
-    OP(SETSID,      "setsid",      "setsid",      SK_ON_ALL)                                      \
-    OP(SETPGID,     "setpgid",     "setpgid",     SK_ON_ALL)  /* a group, 0: its own */           \
-    OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS) /* text directory */                \
+/* clang-format off */
+#define SK_OPERATIONS(OP)                                                                          \
+    OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */     \
+    OP(UMASK,       "umask",       "umask",       SK_ON_OURS) /* a mask */                         \
+    OP(SETSID,      "setsid",      "setsid",      SK_ON_ALL)                                       \
+    OP(SETPGID,     "setpgid",     "setpgid",     SK_ON_ALL)  /* a group, 0: its own */            \
+    OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS) /* text directory */                 \
     OP(DUP,         "dup",         "descriptors", SK_ON_ALL)  /* a from, b to, x: close-on-exec */ \
-    OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */        \
-    OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                             \
-    OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */               \
-    OP(SIG_DEFAULT, "sig_default", "signals",     SK_ON_ALL)  /* x: bit n-1 is signal n */        \
-    OP(SIG_IGNORE,  "sig_ignore",  "signals",     SK_ON_OURS) /* x likewise */                    \
+    OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */         \
+    OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                              \
+    OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */                \
+    OP(SIG_DEFAULT, "sig_default", "signals",     SK_ON_ALL)  /* x: bit n-1 is signal n */         \
+    OP(SIG_IGNORE,  "sig_ignore",  "signals",     SK_ON_OURS) /* x likewise */                     \
     OP(SIG_MASK,    "sig_mask",    "signals",     SK_ON_ALL)  /* x: the blocked signals */
+/* clang-format on */
 
 enum sk_operation {
     SK_OP_NONE,
 #define SK_ENUM(code, name, stage, engines) SK_OP_##code,
     SK_OPERATIONS(SK_ENUM)
 #undef SK_ENUM
-    SK_OP_COUNT,
+        SK_OP_COUNT,
 
     /* Stages that are no operation. */
     SK_AT_PLAN = 100, /* the plan itself is malformed */
     SK_AT_MEMORY,     /* the child's stack */
     SK_AT_CLONE,      /* making the process */
+    SK_AT_PIPE,       /* the pipe for its reports */
     SK_AT_START,      /* it exists and has done nothing yet */
     SK_AT_EXEC,       /* every operation is done; the program is being loaded */
     SK_AT_SPAWN       /* somewhere inside the C library's posix_spawn */

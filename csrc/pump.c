@@ -173,7 +173,8 @@ static int block_on_one(sk_pump *pump, int stream)
     if (make_room(buffer) < 0)
         return -ENOMEM;
     data = room_in(buffer, &room);
-    length = sk__block(&pump->interrupted, SYS_read, pump->ours[stream], (long)data, (long)room, 0, 0);
+    length = sk__block(&pump->interrupted, SYS_read, pump->ours[stream], (long)data, (long)room, 0,
+                       0);
     if (length == -EINTR || length == -ENOTSUP)
         return (int)length;
     return keep(pump, stream, length);

@@ -31,6 +31,8 @@ const char *sk_stage_name(int stage)
         return "memory";
     case SK_AT_CLONE:
         return "clone";
+    case SK_AT_PIPE:
+        return "pipe";
     case SK_AT_START:
         return "start";
     case SK_AT_EXEC:

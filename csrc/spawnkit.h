@@ -56,27 +56,27 @@ enum sk_flag {
 /* One child. The caller owns the memory, zeroed before sk_spawn or sk_attach; it may be freed
  * after sk_drop. Every field is for reading only. */
 typedef struct sk_child {
-    int32_t pid;           /* 0: no process was made */
-    int32_t pidfd;         /* close-on-exec, ours; -1: none; meaningless while pid is 0 */
-    int32_t state;         /* enum sk_state */
-    int32_t engine;        /* enum sk_engine: the one that made it */
-    int32_t err;           /* errno of the step that failed, 0: none */
-    int32_t stage;         /* where setup stands or stood: an operation's code, or SK_AT_… */
-    int32_t index;         /* which operation of the plan; at SK_AT_EXEC, which candidate path */
-    int32_t status;        /* as wait(2) gives it; valid in SK_ENDED, and in SK_NEVER after SK_DIED */
-    int32_t status_known;  /* 0: nobody knows how it ended */
-    int32_t usage_known;   /* 0: rusage went to whoever reaped it */
-    int32_t attached;      /* found by pid, not made by us */
-    int32_t channel;       /* read end of the fork engine's report pipe, -1: none */
-    uint32_t generation;   /* which process of a line of forks the handle belongs to */
-    uint32_t lock;         /* guards everything that reaps, signals or closes */
-    int32_t users;         /* threads inside a call that uses pidfd */
-    int32_t dropped;       /* sk_drop was called */
-    int32_t interrupted;   /* waits on the main thread that were cut short */
-    int64_t started;       /* CLOCK_MONOTONIC, nanoseconds */
-    int64_t ended;         /* the same, when it was reaped */
-    int64_t rusage[18];    /* struct rusage as the kernel writes it: utime s, us, stime s, us, … */
-    void *launch;          /* memory the child still uses, NULL: none */
+    int32_t pid;    /* 0: no process was made */
+    int32_t pidfd;  /* close-on-exec, ours; -1: none; meaningless while pid is 0 */
+    int32_t state;  /* enum sk_state */
+    int32_t engine; /* enum sk_engine: the one that made it */
+    int32_t err;    /* errno of the step that failed, 0: none */
+    int32_t stage;  /* where setup stands or stood: an operation's code, or SK_AT_… */
+    int32_t index;  /* which operation of the plan; at SK_AT_EXEC, which candidate path */
+    int32_t status; /* as wait(2) gives it; valid in SK_ENDED, and in SK_NEVER after SK_DIED */
+    int32_t status_known; /* 0: nobody knows how it ended */
+    int32_t usage_known;  /* 0: rusage went to whoever reaped it */
+    int32_t attached;     /* found by pid, not made by us */
+    int32_t channel;      /* read end of the fork engine's report pipe, -1: none */
+    uint32_t generation;  /* which process of a line of forks the handle belongs to */
+    uint32_t lock;        /* guards everything that reaps, signals or closes */
+    int32_t users;        /* threads inside a call that uses pidfd */
+    int32_t dropped;      /* sk_drop was called */
+    int32_t interrupted;  /* waits on the main thread that were cut short */
+    int64_t started;      /* CLOCK_MONOTONIC, nanoseconds */
+    int64_t ended;        /* the same, when it was reaped */
+    int64_t rusage[18];   /* struct rusage as the kernel writes it: utime s, us, stime s, us, … */
+    void *launch;         /* memory the child still uses, NULL: none */
 } sk_child;
 
 /* Starts the plan's program. Returns 0 as soon as a child exists (SK_SETUP or SK_RUNNING), else an
@@ -114,13 +114,13 @@ typedef struct sk_buffer {
 } sk_buffer;
 
 typedef struct sk_pump {
-    int32_t opened;    /* 0: nothing to close */
-    int32_t ours[3];   /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
-    int32_t theirs[3]; /* the child's ends; closed when sk_pump_run starts */
-    int32_t null;      /* /dev/null for the child, likewise */
+    int32_t opened;      /* 0: nothing to close */
+    int32_t ours[3];     /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
+    int32_t theirs[3];   /* the child's ends; closed when sk_pump_run starts */
+    int32_t null;        /* /dev/null for the child, likewise */
     int32_t interrupted; /* waits on the main thread that were cut short */
-    int32_t broken;    /* 1: the child closed its stdin before all was written */
-    const char *input; /* kept alive by the caller */
+    int32_t broken;      /* 1: the child closed its stdin before all was written */
+    const char *input;   /* kept alive by the caller */
     size_t input_length;
     size_t input_done;
     sk_buffer output[2]; /* stdout, stderr */
@@ -167,9 +167,9 @@ typedef struct sk_features {
     int32_t clone3;        /* with CLONE_CLEAR_SIGHAND */
     int32_t clone_pidfd;   /* CLONE_PIDFD */
     int32_t pidfd_open;
-    int32_t pidfd_wait;    /* waitid(P_PIDFD) */
-    int32_t pidfd_signal;  /* pidfd_send_signal */
-    int32_t pidfd_info;    /* PIDFD_GET_INFO tells the exit status after a stolen wait */
+    int32_t pidfd_wait;   /* waitid(P_PIDFD) */
+    int32_t pidfd_signal; /* pidfd_send_signal */
+    int32_t pidfd_info;   /* PIDFD_GET_INFO tells the exit status after a stolen wait */
     int32_t close_range;
     int32_t signal_guard;  /* waits without slices on the main thread: rseq (guard.h) */
     int32_t status_stolen; /* how many statuses were lost to a stranger's wait so far */

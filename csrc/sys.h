@@ -60,7 +60,7 @@ struct sk_rlimit {
 };
 
 #define SK_INLINE static inline __attribute__((always_inline, unused))
-#define SK_SYS(number, a, b, c, d, e)                                                             \
+#define SK_SYS(number, a, b, c, d, e) \
     sk_syscall((number), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
 SK_INLINE int sys_close(int fd) { return (int)SK_SYS(SYS_close, fd, 0, 0, 0, 0); }

@@ -201,7 +201,8 @@ static int sleep_in_waitid(sk_child *child)
     int by_pidfd = child->pidfd >= 0 && SK_KNOWN(pidfd_wait) == 1;
     siginfo_t info;
     long result = sk__block(&child->interrupted, SYS_waitid, by_pidfd ? P_PIDFD_ : P_PID,
-                            by_pidfd ? child->pidfd : child->pid, (long)&info, WEXITED | WNOWAIT, 0);
+                            by_pidfd ? child->pidfd : child->pid, (long)&info, WEXITED | WNOWAIT,
+                            0);
 
     if (result == -EINTR)
         return SK_AGAIN;

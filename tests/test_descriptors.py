@@ -449,7 +449,11 @@ def _outcomes_by_spare(report: str, directory: str, engine: str) -> list[str]:
     return outcomes
 
 
-@pytest.mark.parametrize("rules", ["pipe2:ENFILE", "clone:ENFILE,clone3:ENFILE"])
+@pytest.mark.parametrize(
+    "rules",
+    ["pipe2:ENFILE", "clone:ENFILE,clone3:ENFILE", "openat[2&0x3=0x2]:ENFILE"],
+    ids=["pipe", "pidfd", "devnull"],
+)
 def test_with_a_full_file_table_nothing_runs(
     engine: str, rules: str, isolate: Isolate, children: Children, tmp_path: Path
 ) -> None:
@@ -466,7 +470,7 @@ def _errno_of_a_captured_run(argv: list[str], engine: str) -> int | None:
     import spawnkit
 
     try:
-        spawnkit.run(argv, capture=True, input=b"x", timeout=60, engine=engine)
+        spawnkit.run(argv, capture=True, stdin=spawnkit.DEVNULL, timeout=60, engine=engine)
     except spawnkit.SpawnError as error:
         return error.errno
     return None

@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.main(arguments)
+    except KeyboardInterrupt:
+        code = 130  # 128 + SIGINT
     except BrokenPipeError:
         code = 0  # whoever read our output has had enough
     except OSError as error:

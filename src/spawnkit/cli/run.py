@@ -68,8 +68,6 @@ def main(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
     try:
         state = _supervise(_command(arguments), arguments.timeout)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except (ValueError, TypeError) as error:
         return _complain(error, 125)
     except SpawnError as error:
