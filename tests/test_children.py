@@ -55,7 +55,7 @@ def test_report_tells_what_it_was_given(children: Children, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(["0"], 0), (["255"], 255), (["signal", "9"], -9), (["signal", "33"], -33)],
+    [(["0"], 0), (["255"], 255), (["signal", "9"], -9), (["signal", "34"], -34)],
 )
 def test_exit_ends_as_told(children: Children, arguments: list[str], status: int) -> None:
     assert subprocess.run([children("exit"), *arguments]).returncode == status

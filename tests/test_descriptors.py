@@ -291,8 +291,11 @@ def test_the_child_has_exactly_the_descriptors_asked_for(
         assert report(lambda argv: start(argv, [], engine)).fds == {}
 
 
-def _descriptors_of_a_child(argv: list[str], engine: str, limit: int) -> None:
-    """A child of a parent with many inheritable descriptors, some above the limit."""
+def _descriptors_of_a_child(argv: list[str], engine: str, limit: int, hard: bool = False) -> None:
+    """A child of a parent with many inheritable descriptors, some above the limit.
+
+    hard: lower the hard limit too, for good.
+    """
     import os
     import resource
 
@@ -306,7 +309,7 @@ def _descriptors_of_a_child(argv: list[str], engine: str, limit: int) -> None:
         os.close(fd)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit if hard else before[1]))
     try:
         spawnkit.run(argv, engine=engine)
         files = {0: 0, 5: 1, 60: 2}
@@ -314,7 +317,8 @@ def _descriptors_of_a_child(argv: list[str], engine: str, limit: int) -> None:
             argv[0], [*argv[:1], argv[1] + "-2"], spawnkit.ProcAttr(files=files), engine=engine
         ).wait()
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        if not hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         for fd in [*fds[8:], 800]:
             os.close(fd)
 
@@ -332,6 +336,15 @@ def test_a_lowered_limit_hides_no_descriptor(
 ) -> None:
     """A36: the same when RLIMIT_NOFILE was lowered under open fds."""
     _check_descriptors(isolate, children, tmp_path / "out", engine, 100)
+
+
+@pytest.mark.parametrize("deny", ["", "close_range:ENOSYS"])
+def test_a_lowered_hard_limit_hides_none_either(
+    engine: str, deny: str, isolate: Isolate, children: Children, tmp_path: Path
+) -> None:
+    """A36: nobody can raise it again, so the oracle would complain and stays out."""
+    out = tmp_path / "out"
+    _check_descriptors(isolate, children, out, engine, 100, True, deny=deny, oracle=False)
 
 
 @pytest.mark.parametrize("limit", [0, 100])

@@ -140,6 +140,40 @@ def test_a_process_written_to_dies_of_sigpipe(engine: str, children: Children) -
     assert result.state.signal == signal.SIGPIPE
 
 
+def _is_signalled_before_exec(directory: str, engine: str) -> list[Any]:
+    import signal
+
+    import spawnkit
+
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    outcome: Any = "ran"
+    try:
+        spawnkit.run(["/bin/true"], dir=directory, engine=engine)
+    except spawnkit.SpawnError as error:
+        outcome = error.signal
+    signal.signal(signal.SIGUSR1, before)
+    return [outcome, heard]
+
+
+@pytest.mark.needs("dir")
+@pytest.mark.parametrize("deny", ["", "clone3:ENOSYS"])
+def test_a_handler_never_runs_in_a_child(
+    engine: str, deny: str, isolate: Isolate, tmp_path: Path
+) -> None:
+    """A47, A49: a signal to the child before exec has its default effect; our handler is ours.
+
+    It would run in our memory: Python in the parent would believe that it got the signal.
+    """
+    with isolate.start(
+        _is_signalled_before_exec, str(tmp_path), engine, deny=deny, later="chdir:hold"
+    ) as running:
+        held = running.held()
+        os.kill(held.pid, signal.SIGUSR1)
+        held.go()
+        assert running.result() == [signal.SIGUSR1, []]
+
+
 # A48: every way to succeed or fail, by name
 
 OUTCOMES: dict[str, Callable[..., Any]] = {

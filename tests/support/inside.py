@@ -69,20 +69,31 @@ def _function(job: dict[str, Any]) -> Any:
 def _run(job: dict[str, Any]) -> dict[str, Any]:
     from support import oracle
 
+    def watched(function: Any, *arguments: Any) -> Any:
+        """Call it; what it leaves behind is told with the result."""
+        if not job["oracle"]:
+            return function(*arguments)
+        before = oracle.snapshot()
+        result = function(*arguments)
+        leaks.extend(oracle.leaks_since(before))
+        return result
+
+    leaks: list[str] = []
     oracle.prepare()
     if job["deny"]:
         install(job["deny"], job["library"])
     if job["warm"]:
-        import spawnkit
-
-        spawnkit.run(["/bin/true"], capture=True)
+        # Watched on its own: what the first spawn spoils, the ones after it cannot spoil again.
+        watched(_first_spawn)
     if job["later"]:
         install(job["later"], job["library"])
-    function = _function(job)
-    if not job["oracle"]:
-        return {"result": function(*job["arguments"]), "leaks": []}
-    before = oracle.snapshot()
-    return {"result": function(*job["arguments"]), "leaks": oracle.leaks_since(before)}
+    return {"result": watched(_function(job), *job["arguments"]), "leaks": leaks}
+
+
+def _first_spawn() -> None:
+    import spawnkit
+
+    spawnkit.run(["/bin/true"], capture=True)
 
 
 def main() -> None:
