@@ -281,20 +281,29 @@ def test_no_memory_for_the_childs_stack_is_an_error(
     """A131: mmap of the child stack -> ENOMEM: err; with a guard page that cannot be made, too."""
     marker = tmp_path / "ran"
     argv = [children("report"), str(marker)]
-    assert isolate(_error_without_a_stack, argv, engine, later=rules) == ["memory", 12]
+    assert isolate(_error_without_a_stack, argv, engine, later=rules) == [["memory", 12]]
     assert not marker.exists()
 
 
 def _error_without_a_stack(argv: list[str], engine: str) -> list[Any]:
+    from pathlib import Path
+
     import spawnkit
     import spawnkit._core
 
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0])
+
     spawnkit._core.trim()
-    try:
-        spawnkit.run(argv, engine=engine)
-    except spawnkit.SpawnError as error:
-        return [error.stage, error.errno]
-    return []
+    before, errors = pages(), []
+    for _ in range(20):
+        try:
+            spawnkit.run(argv, engine=engine)
+        except spawnkit.SpawnError as error:
+            errors.append((error.stage, error.errno))
+    if pages() - before > 256:  # one block that was kept is 64 pages
+        errors.append(("pages", pages() - before))
+    return [list(error) for error in sorted(set(errors))]
 
 
 def test_a_tight_address_space_is_an_error_and_no_crash(engine: str, isolate: Isolate) -> None:

@@ -243,6 +243,31 @@ def test_a_limit_for_the_child_does_not_stop_its_own_setup(
         assert set(report(spawn).fds) == {3, 200}
 
 
+@pytest.mark.needs("rlimits")
+def test_a_limit_raised_for_the_child_makes_room_for_its_targets(
+    engine: str, isolate: Isolate, children: Children, tmp_path: Path
+) -> None:
+    """A31: a raised NOFILE comes before the descriptors."""
+    out = tmp_path / "out"
+    isolate(_spawns_above_its_own_limit, [children("report"), str(out)], engine)
+    assert set(parse_report(out).fds) == {0, 1000}
+
+
+def _spawns_above_its_own_limit(argv: list[str], engine: str) -> None:
+    import resource
+
+    import spawnkit
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limit[1]))
+    try:
+        attr = spawnkit.SysProcAttr(rlimits={"NOFILE": (1001, limit[1])})
+        files = spawnkit.ProcAttr(files={0: 0, 1000: 1}, sys=attr)
+        spawnkit.start_process(argv[0], argv, files, engine=engine).wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
 def test_a_source_that_is_not_open_is_named(engine: str, children: Children) -> None:
     """A32: source not open -> EBADF naming the fd."""
     fd = unused_fd()

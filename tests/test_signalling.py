@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +81,49 @@ def test_signal_0_only_asks(engine: str, children: Children) -> None:
     os.close(read)
     os.close(write)
     assert process.wait().success
+
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def stranger_with(pid: int) -> subprocess.Popen[bytes] | None:
+    """A process of somebody else that has got this pid; None where that cannot be had."""
+    for _ in range(100):  # another process may be made in between
+        try:
+            LAST_PID.write_text(str(pid - 1))
+        except OSError:
+            return None
+        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        if process.pid == pid:
+            return process
+        process.communicate()
+    return None
+
+
+@pytest.mark.parametrize("stolen", [False, True])
+def test_a_stranger_with_the_same_pid_is_never_hit(
+    engine: str, stolen: bool, children: Children
+) -> None:
+    """A73: forced pid reuse, after our wait and after somebody else's."""
+    process = spawnkit.start_process(children("exit"), ["exit", "3"], engine=engine)
+    wait_for_zombie(process.pid)
+    if stolen:
+        os.waitpid(process.pid, 0)
+    else:
+        process.wait()
+    stranger = stranger_with(process.pid)
+    if stranger is None:
+        pytest.skip(f"no pid can be chosen here: {LAST_PID} cannot be written")
+    for send in (process.kill, process.terminate, lambda: process.signal(signal.SIGKILL)):
+        with pytest.raises(spawnkit.ProcessDone):
+            send()
+    if stolen:
+        with contextlib.suppress(spawnkit.StatusLost):
+            assert process.wait().exit_code == 3
+        with pytest.raises(spawnkit.ProcessDone):
+            process.kill()
+    stranger.communicate(timeout=600)
+    assert stranger.returncode == 0
 
 
 @pytest.mark.parametrize(
