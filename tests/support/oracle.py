@@ -50,6 +50,16 @@ STATUS_LINES = {
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
+def _give_back(number: int) -> None:
+    """Undo what glibc's posix_spawn leaves ignored in its children, and so GNU make in each recipe:
+    a signal of glibc's own, which no function of the C library lets one change."""
+    size = ctypes.c_size_t(8)
+    found, default = (ctypes.c_uint64 * 4)(), (ctypes.c_uint64 * 4)()
+    assert _syscall(SYS_RT_SIGACTION, number, None, found, size) == 0
+    if found[0] == signal.SIG_IGN:
+        assert _syscall(SYS_RT_SIGACTION, number, default, None, size) == 0
+
+
 def prepare() -> None:
     """Bring the process into the state that tests may count on. Before the first snapshot."""
     # A job in the background of a shell ignores SIGINT and SIGQUIT, and its children inherit that.
@@ -58,6 +68,8 @@ def prepare() -> None:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in 32, 33:
+        _give_back(number)
     # With the first thread the C library installs a handler of its own, for good (signal 33).
     thread = threading.Thread(target=os.getpid)
     thread.start()
