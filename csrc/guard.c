@@ -6,7 +6,8 @@
 
 #define FAILURES_ALLOWED 16
 
-/* glibc 2.35 and later; weak, so that the extension loads on any C library. */
+/* glibc 2.35 and later; weak, so that the extension also loads where the C library has none of it (one
+ * built against 2.35 asks for 2.35 all the same, by its symbol versions). */
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 

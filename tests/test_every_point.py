@@ -83,6 +83,7 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
         counted, strike_at = 0, at
         outcome: Any = None
         signal.setitimer(signal.ITIMER_REAL, 2.0)
+        sys._getframe().f_trace_opcodes = True  # 3.12 looks at it only in settrace
         sys.settrace(trace)
         try:
             outcome = call()

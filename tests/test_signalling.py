@@ -14,6 +14,7 @@ import pytest
 import spawnkit
 from support.children import Children
 from support.engines import ignored_by
+from support.isolated import Isolate
 
 
 def wait_for_zombie(pid: int) -> None:
@@ -122,6 +123,39 @@ def test_a_stranger_with_the_same_pid_is_never_hit(
             assert process.wait().exit_code == 3
         with pytest.raises(spawnkit.ProcessDone):
             process.kill()
+    stranger.communicate(timeout=600)
+    assert stranger.returncode == 0
+
+
+def _kills_when_told(program: str, engine: str) -> list[Any]:
+    import os
+
+    import spawnkit
+    from support.inside import hear, note
+
+    process = spawnkit.start_process(program, ["exit", "3"], engine=engine)
+    assert process.pidfd is None
+    os.waitpid(process.pid, 0)
+    note(process.pid)
+    hear()
+    try:
+        process.kill()
+    except spawnkit.ProcessDone:
+        return ["over"]
+    return ["sent"]
+
+
+def test_a_stranger_is_not_hit_without_a_pidfd_either(
+    engine: str, isolate: Isolate, children: Children
+) -> None:
+    """A73: on a kernel without pidfds a stolen pid is seen by its not being our child any more."""
+    rules = "clone3:ENOSYS,clone[0&0x1000]:EINVAL,pidfd_open:ENOSYS"
+    with isolate.start(_kills_when_told, children("exit"), engine, deny=rules) as running:
+        stranger = stranger_with(running.note())
+        running.tell("kill")
+        assert running.result() == ["over"]
+    if stranger is None:
+        pytest.skip(f"no pid can be chosen here: {LAST_PID} cannot be written")
     stranger.communicate(timeout=600)
     assert stranger.returncode == 0
 

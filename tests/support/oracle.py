@@ -68,8 +68,8 @@ def prepare() -> None:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in 32, 33:
-        _give_back(number)
+    for internal in 32, 33:
+        _give_back(internal)
     # With the first thread the C library installs a handler of its own, for good (signal 33).
     thread = threading.Thread(target=os.getpid)
     thread.start()
