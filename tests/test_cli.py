@@ -148,40 +148,45 @@ def test_a_signal_is_handed_on_and_the_second_kills(number: int, word: str) -> N
         assert process.wait(60) == 128 + signal.SIGKILL
 
 
+class Terminal:
+    """spawnkit and the counting child, in the foreground of a terminal of their own."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            child = [sys.executable, "-c", _counting_child()]
+            os.execv(SPAWNKIT[0], [*SPAWNKIT, "run", "--", *child])
+        self.hear(b"ready")
+
+    def hear(self, word: bytes) -> None:
+        while word not in self.said:
+            self.said += os.read(self.master, 1000)
+
+    def end(self) -> int:
+        """Ends the child by end of file; the exit code of spawnkit."""
+        os.write(self.master, b"\x04")
+        try:
+            while chunk := os.read(self.master, 1000):
+                self.said += chunk
+        except OSError:  # EIO: the terminal has no more users
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.master)
+        return os.WEXITSTATUS(status)
+
+
 def test_a_signal_from_a_process_is_handed_on_at_a_terminal_too() -> None:
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execv(SPAWNKIT[0], [*SPAWNKIT, "run", "--", sys.executable, "-c", _counting_child()])
-    said = b""
-    while b"ready" not in said:
-        said += os.read(master, 1000)
-    os.kill(pid, signal.SIGINT)
-    while b"INT" not in said:
-        said += os.read(master, 1000)
-    os.write(master, b"\x04")
-    _, status = os.waitpid(pid, 0)
-    os.close(master)
-    assert os.WEXITSTATUS(status) == 0
+    terminal = Terminal()
+    os.kill(terminal.pid, signal.SIGINT)
+    terminal.hear(b"INT")
+    assert terminal.end() == 0
 
 
 def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
     """The terminal signals the whole foreground group: it must not be handed on as well."""
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execv(SPAWNKIT[0], [*SPAWNKIT, "run", "--", sys.executable, "-c", _counting_child()])
-    said = b""
-    while b"ready" not in said:
-        said += os.read(master, 1000)
-    os.write(master, b"\x03")
-    while b"INT" not in said:
-        said += os.read(master, 1000)
-    os.write(master, b"\x04")  # end of file: the command ends by itself
-    try:
-        while chunk := os.read(master, 1000):
-            said += chunk
-    except OSError:  # EIO: the terminal has no more users
-        pass
-    _, status = os.waitpid(pid, 0)
-    os.close(master)
-    assert said.count(b"INT") == 1
-    assert os.WEXITSTATUS(status) == 0
+    terminal = Terminal()
+    os.write(terminal.master, b"\x03")
+    terminal.hear(b"INT")
+    assert terminal.end() == 0
+    assert terminal.said.count(b"INT") == 1
