@@ -29,7 +29,8 @@ static int add_close_range(posix_spawn_file_actions_t *actions, uint64_t first, 
     if (last >= INT32_MAX) {
         if (!posix_spawn_file_actions_addclosefrom_np)
             return ENOTSUP;
-        return posix_spawn_file_actions_addclosefrom_np(actions, (int)first);
+        error = posix_spawn_file_actions_addclosefrom_np(actions, (int)first);
+        return error == EBADF ? EMFILE : error; /* its word for "above RLIMIT_NOFILE" */
     }
     for (uint64_t fd = first; fd <= last && !error; fd++)
         error = posix_spawn_file_actions_addclose(actions, (int)fd);

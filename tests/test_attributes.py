@@ -71,7 +71,7 @@ def test_pgid_joins_a_group(engine: str, reported: Spawner, children: Children) 
 
 @pytest.mark.needs("group")
 def test_a_group_that_cannot_be_joined_is_an_error(engine: str, tmp_path: Path) -> None:
-    attr = SysProcAttr(setpgid=True, pgid=1)
+    attr = SysProcAttr(setpgid=True, pgid=2**31 - 1)
     with pytest.raises(spawnkit.SpawnError) as caught:
         spawnkit.run(["/bin/true"], attr=attr, engine=engine)
     assert caught.value.errno == errno.EPERM
@@ -79,7 +79,7 @@ def test_a_group_that_cannot_be_joined_is_an_error(engine: str, tmp_path: Path) 
 
 
 @pytest.mark.needs("umask")
-@pytest.mark.parametrize("mask", [0, 0o22, 0o77, 0o777])
+@pytest.mark.parametrize("mask", [0, 0o22, 0o77, 0o377])  # we read what the child wrote
 def test_umask(reported: Spawner, mask: int) -> None:
     assert reported(attr=SysProcAttr(umask=mask))["umask"] == mask
 

@@ -90,7 +90,7 @@ def _behaviour(engine: str | None, programs: dict[str, str], directory: str) -> 
         options = {"dir": directory}
         seen["missing directory"] = failing("/bin/true", dir="/no/such/directory")
         seen["bad limit"] = failing(
-            "/bin/true", attr=spawnkit.SysProcAttr(rlimits={"NICE": (1, 99)})
+            "/bin/true", attr=spawnkit.SysProcAttr(rlimits={"NOFILE": 2**40})
         )
     spawnkit.run([programs["report"], out], attr=attr, engine=engine, **options)
     with open(out) as file:

@@ -182,7 +182,7 @@ def test_a_test_that_leaks_fails_and_says_what(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(tests)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])},
         cwd=tmp_path,
         capture_output=True,
         text=True,

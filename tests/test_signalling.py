@@ -87,20 +87,27 @@ def test_signal_0_only_asks(engine: str, children: Children) -> None:
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
-def stranger_with(pid: int) -> subprocess.Popen[bytes] | None:
-    """A process of somebody else that has got this pid; None where that cannot be had."""
+@pytest.fixture
+def chosen_pids() -> None:
+    """The next pid can be chosen."""
+    try:
+        LAST_PID.write_text(LAST_PID.read_text())
+    except OSError as error:
+        pytest.skip(f"no pid can be chosen here: {error}")
+
+
+def stranger_with(pid: int) -> subprocess.Popen[bytes]:
+    """A process of somebody else that has got this pid."""
     for _ in range(100):  # another process may be made in between
-        try:
-            LAST_PID.write_text(str(pid - 1))
-        except OSError:
-            return None
+        LAST_PID.write_text(str(pid - 1))
         process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         if process.pid == pid:
             return process
         process.communicate()
-    return None
+    raise AssertionError(f"pid {pid} was always somebody else's")
 
 
+@pytest.mark.usefixtures("chosen_pids")
 @pytest.mark.parametrize("stolen", [False, True])
 def test_a_stranger_with_the_same_pid_is_never_hit(
     engine: str, stolen: bool, children: Children
@@ -113,8 +120,6 @@ def test_a_stranger_with_the_same_pid_is_never_hit(
     else:
         process.wait()
     stranger = stranger_with(process.pid)
-    if stranger is None:
-        pytest.skip(f"no pid can be chosen here: {LAST_PID} cannot be written")
     for send in (process.kill, process.terminate, lambda: process.signal(signal.SIGKILL)):
         with pytest.raises(spawnkit.ProcessDone):
             send()
@@ -145,6 +150,7 @@ def _kills_when_told(program: str, engine: str) -> list[Any]:
     return ["sent"]
 
 
+@pytest.mark.usefixtures("chosen_pids")
 def test_a_stranger_is_not_hit_without_a_pidfd_either(
     engine: str, isolate: Isolate, children: Children
 ) -> None:
@@ -154,8 +160,6 @@ def test_a_stranger_is_not_hit_without_a_pidfd_either(
         stranger = stranger_with(running.note())
         running.tell("kill")
         assert running.result() == ["over"]
-    if stranger is None:
-        pytest.skip(f"no pid can be chosen here: {LAST_PID} cannot be written")
     stranger.communicate(timeout=600)
     assert stranger.returncode == 0
 
