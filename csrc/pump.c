@@ -124,8 +124,7 @@ static int feed(sk_pump *pump)
 
     if (length == -EINTR || length == -EAGAIN)
         return 0;
-    if (length == -EPIPE) {
-        pump->broken = 1; /* a program may exit without reading its input: no error */
+    if (length == -EPIPE) { /* a program may exit without reading its input: no error */
         close_fd(&pump->ours[0]);
         return 0;
     }

@@ -119,7 +119,6 @@ typedef struct sk_pump {
     int32_t theirs[3];   /* the child's ends; closed when sk_pump_run starts */
     int32_t null;        /* /dev/null for the child, likewise */
     int32_t interrupted; /* waits on the main thread that were cut short */
-    int32_t broken;      /* 1: the child closed its stdin before all was written */
     const char *input;   /* kept alive by the caller */
     size_t input_length;
     size_t input_done;
