@@ -25,6 +25,11 @@ int sk__time_left(int64_t deadline, struct timespec *left);
 void sk__lock(sk_child *child);
 void sk__unlock(sk_child *child);
 
+/* Around everything that uses the pidfd: the last thread out closes it. SK_OK or SK_STALE; `leave`
+ * passes a result through. They nest. */
+int sk__enter(sk_child *child);
+int sk__leave(sk_child *child, int result);
+
 /* A pidfd that is wanted only against strangers' waits: no descriptor left is no reason to fail. */
 #define SK_IF_IT_CAN_BE_HAD 2
 

@@ -1,61 +1,43 @@
 /* Feeds a child's stdin and gathers what it writes, in one resumable loop, until all has been said
  * and the child is reaped. */
-#include "core.h"
-#include "guard.h"
+#include "streams.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
-#define SK_PUMP_NULL 8
 #define FIRST_ROOM 8192
+#define LEAST_READ 4096
 #define LARGEST_READ (1u << 20)
 #define ROUNDS 64 /* of 64 KiB and less: a millisecond or two */
 
-static void close_fd(int32_t *fd)
+/* Forgets the middle of a stream of which only the ends are wanted. */
+static void forget_middle(sk_buffer *buffer)
 {
-    if (*fd >= 0)
-        sys_close(*fd);
-    *fd = -1;
+    size_t surplus = buffer->length - 2 * buffer->ends;
+
+    memmove(buffer->data + buffer->ends, buffer->data + buffer->ends + surplus, buffer->ends);
+    buffer->dropped += surplus;
+    buffer->length -= surplus;
 }
 
-int sk_pump_open(sk_pump *pump, int which)
+/* 0; SK_FULL if it has to be taken first; -ENOMEM. */
+static int make_room(sk_pump *pump, int stream)
 {
-    int result = 0;
-
-    for (int i = 0; i < 3; i++)
-        pump->ours[i] = pump->theirs[i] = -1;
-    pump->null = -1;
-    pump->opened = 1; /* from here on the numbers mean descriptors */
-    for (int i = 0; i < 3 && result >= 0; i++) {
-        int32_t ends[2];
-
-        if (!(which >> i & 1))
-            continue;
-        result = sys_pipe(ends, O_CLOEXEC);
-        if (result < 0)
-            break;
-        pump->ours[i] = ends[i ? 0 : 1];
-        pump->theirs[i] = ends[i ? 1 : 0];
-        /* Only our end, which is a file description of its own: the child's stdin stays blocking. A
-         * blocking write of ours could wait for a child that waits for us to read. */
-        if (i == 0)
-            result = sys_fcntl(pump->ours[0], F_SETFL, O_WRONLY | O_NONBLOCK);
-    }
-    if (result >= 0 && (which & SK_PUMP_NULL))
-        result = pump->null = sys_open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (result < 0)
-        sk_pump_close(pump);
-    return result < 0 ? result : 0;
-}
-
-static int make_room(sk_buffer *buffer)
-{
+    sk_buffer *buffer = &pump->output[stream - 1];
     size_t room = buffer->room ? buffer->room * 2 : FIRST_ROOM;
     char *data;
 
-    if (buffer->room - buffer->length >= 4096)
+    if (buffer->room - buffer->length >= LEAST_READ)
         return 0;
+    if (buffer->room >= SK_WIDE && !pump->draining) {
+        sk__widen(pump, stream);
+        if (!buffer->ends)
+            return SK_FULL;
+        forget_middle(buffer);
+        return 0;
+    }
     data = realloc(buffer->data, room);
     if (!data)
         return -ENOMEM;
@@ -73,7 +55,7 @@ static int keep(sk_pump *pump, int stream, long length)
         return (int)length;
     pump->output[stream - 1].length += (size_t)length;
     if (length == 0)
-        close_fd(&pump->ours[stream]);
+        sk__close_fd(&pump->ours[stream]);
     return 0;
 }
 
@@ -91,16 +73,17 @@ static int gather(sk_pump *pump, int stream)
     sk_buffer *buffer = &pump->output[stream - 1];
     size_t room;
     char *data;
+    int result = make_room(pump, stream);
 
-    if (make_room(buffer) < 0)
-        return -ENOMEM;
+    if (result)
+        return result;
     data = room_in(buffer, &room);
     return keep(pump, stream, sys_read(pump->ours[stream], data, room));
 }
 
 /* A write into a pipe nobody reads raises SIGPIPE, which the process may have set to kill it. It is
  * directed at this thread: block it, and take it back if the write caused it. */
-static long write_quietly(int fd, const char *data, size_t size)
+long sk__write_quietly(int fd, const void *data, size_t size)
 {
     const uint64_t pipe_signal = UINT64_C(1) << (SIGPIPE - 1);
     const struct timespec now = {0, 0};
@@ -120,45 +103,89 @@ static long write_quietly(int fd, const char *data, size_t size)
 static int feed(sk_pump *pump)
 {
     size_t left = pump->input_length - pump->input_done;
-    long length = left ? write_quietly(pump->ours[0], pump->input + pump->input_done, left) : 0;
+    long length = left ? sk__write_quietly(pump->ours[0], pump->input + pump->input_done, left) : 0;
 
     if (length == -EINTR || length == -EAGAIN)
         return 0;
     if (length == -EPIPE) { /* a program may exit without reading its input: no error */
-        close_fd(&pump->ours[0]);
+        pump->refused = 1;
+        sk__close_fd(&pump->ours[0]);
         return 0;
     }
     if (length < 0)
         return (int)length;
     pump->input_done += (size_t)length;
+    if (pump->input_done >= SK_WIDE)
+        sk__widen(pump, 0);
     if (pump->input_done == pump->input_length)
-        close_fd(&pump->ours[0]);
+        sk__close_fd(&pump->ours[0]);
     return 0;
 }
 
-/* Fills in what poll is to watch; returns how many. stream[i] is which one fds[i] is. */
-static unsigned watch(const sk_pump *pump, struct pollfd fds[3], int stream[3])
+static int is_ours(const sk_pump *pump, int i)
+{
+    return pump->ours[i] >= 0 && !(pump->held >> i & 1);
+}
+
+static int streams_open(const sk_pump *pump)
+{
+    return is_ours(pump, 0) || is_ours(pump, 1) || is_ours(pump, 2);
+}
+
+enum { BELL = 3, END = 4 };
+
+/* Fills in what poll is to watch; returns how many. what[i] is which one fds[i] is: a stream, the
+ * bell, or the child's end. */
+static unsigned watch(const sk_pump *pump, const sk_child *child, struct pollfd fds[5], int what[5])
 {
     unsigned count = 0;
 
     for (int i = 0; i < 3; i++)
-        if (pump->ours[i] >= 0) {
+        if (is_ours(pump, i)) {
             fds[count] = (struct pollfd){pump->ours[i], i ? POLLIN : POLLOUT, 0};
-            stream[count++] = i;
+            what[count++] = i;
         }
+    if (pump->bell >= 0) {
+        fds[count] = (struct pollfd){pump->bell, POLLIN, 0};
+        what[count++] = BELL;
+        if (!pump->exited && child->pidfd >= 0) {
+            fds[count] = (struct pollfd){child->pidfd, POLLIN, 0};
+            what[count++] = END;
+        }
+    }
     return count;
 }
 
-static int serve(sk_pump *pump, const struct pollfd *fds, const int *stream, unsigned count)
+static int answer_bell(const sk_pump *pump)
+{
+    uint64_t rung;
+
+    sys_read(pump->bell, &rung, sizeof rung);
+    return SK_WOKEN;
+}
+
+/* The streams first: what came before the bell or the end is not to be lost. */
+static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const int *what,
+                 unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
         if (fds[i].revents) {
-            int result = stream[i] ? gather(pump, stream[i]) : feed(pump);
+            int result = 0;
 
-            if (result < 0)
+            if (what[i] == BELL)
+                return answer_bell(pump);
+            if (what[i] == END) {
+                result = sk_wait(child, 0);
+                if (result == SK_TIMEOUT || result == SK_AGAIN) /* a tracer holds on to it */
+                    continue;
+                pump->exited = 1;
+                return result == SK_OK && streams_open(pump) ? SK_EXITED : result;
+            }
+            result = what[i] ? gather(pump, what[i]) : feed(pump);
+            if (result)
                 return result;
         }
-    return 0;
+    return SK_OK;
 }
 
 /* One stream to read and no deadline: no need to ask poll first. */
@@ -167,10 +194,10 @@ static int block_on_one(sk_pump *pump, int stream)
     sk_buffer *buffer = &pump->output[stream - 1];
     size_t room;
     char *data;
-    long length;
+    long length = make_room(pump, stream);
 
-    if (make_room(buffer) < 0)
-        return -ENOMEM;
+    if (length)
+        return (int)length;
     data = room_in(buffer, &room);
     length = sk__block(&pump->interrupted, SYS_read, pump->ours[stream], (long)data, (long)room, 0,
                        0);
@@ -179,51 +206,74 @@ static int block_on_one(sk_pump *pump, int stream)
     return keep(pump, stream, length);
 }
 
-/* Waits until a stream is ready and serves what is. SK_OK, SK_AGAIN, SK_TIMEOUT or an errno. */
-static int pump_once(sk_pump *pump, int64_t deadline)
-{
-    struct pollfd fds[3];
-    struct timespec left;
-    int stream[3], ready;
-    unsigned count = watch(pump, fds, stream);
+/* With a bell but no pidfd (Linux before 5.3, or forbidden) the child's end shows only to those who
+ * ask: every 10 ms. */
+#define ASK_AFTER INT64_C(10000000)
 
-    ready = -ENOTSUP;
-    if (deadline < 0 && count == 1 && stream[0]) {
-        ready = block_on_one(pump, stream[0]);
-        if (ready == 0)
-            return SK_OK;
-    } else if (deadline < 0) {
+static int has_to_ask(const sk_pump *pump, const sk_child *child)
+{
+    return pump->bell >= 0 && !pump->exited && child->pidfd < 0;
+}
+
+static int64_t until_asking(const sk_pump *pump, const sk_child *child, int64_t deadline)
+{
+    int64_t next;
+
+    if (!has_to_ask(pump, child))
+        return deadline;
+    next = sk__now() + ASK_AFTER;
+    return deadline < 0 || next < deadline ? next : deadline;
+}
+
+/* Waits until something is ready and serves it. SK_OK, or what sk_pump_run returns. */
+static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
+{
+    struct pollfd fds[5];
+    struct timespec left;
+    int what[5], ready = -ENOTSUP;
+    unsigned count = watch(pump, child, fds, what);
+    int64_t until = until_asking(pump, child, deadline);
+
+    if (until < 0 && count == 1 && what[0] && what[0] < BELL) {
+        ready = block_on_one(pump, what[0]);
+        if (ready == 0 || ready == SK_FULL)
+            return ready;
+    } else if (until < 0) {
         ready = (int)sk__block(&pump->interrupted, SYS_ppoll, (long)fds, count, 0, 0, 8);
     }
     if (ready == -ENOTSUP) {
-        int some_left = sk__time_left(deadline, &left);
+        int some_left = sk__time_left(until, &left);
 
         ready = sys_poll(fds, count, &left);
+        if (ready == 0 && has_to_ask(pump, child)) {
+            fds[0].revents = POLLIN;
+            what[0] = END;
+            ready = serve(pump, child, fds, what, 1);
+            if (ready != SK_OK || pump->exited)
+                return ready;
+            some_left = deadline < 0 || sk__now() < deadline;
+        }
         if (ready == 0)
             return some_left ? SK_AGAIN : SK_TIMEOUT;
     }
     if (ready == -EINTR)
         return SK_AGAIN;
-    return ready < 0 ? ready : serve(pump, fds, stream, count);
+    return ready < 0 ? ready : serve(pump, child, fds, what, count);
 }
 
-int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
+static int run(sk_pump *pump, sk_child *child, int64_t deadline)
 {
     unsigned rounds = 0;
     int result;
 
-    /* The child has its own copies; while ours are open the streams could not end. */
-    for (int i = 0; i < 3; i++)
-        close_fd(&pump->theirs[i]);
-    close_fd(&pump->null);
     if (child->channel >= 0) {
         /* Its reports go through a pipe too, which must not fill up while we wait elsewhere. */
         result = sk_settle(child, deadline);
         if (result != SK_OK)
             return result;
     }
-    while (pump->ours[0] >= 0 || pump->ours[1] >= 0 || pump->ours[2] >= 0) {
-        result = pump_once(pump, deadline);
+    while (streams_open(pump) || (pump->bell >= 0 && !pump->exited)) {
+        result = pump_once(pump, child, deadline);
         if (result != SK_OK)
             return result;
         /* A stream that is always ready never lets a poll wait, and only those are cut short. */
@@ -237,34 +287,51 @@ int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
     return sk_wait(child, deadline);
 }
 
+int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
+{
+    int result;
+
+    sk_pump_started(pump);
+    /* In here the pidfd is polled: another thread that reaps must not close it meanwhile. */
+    result = sk__enter(child);
+    return result ? result : sk__leave(child, run(pump, child, deadline));
+}
+
+int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
+{
+    struct pollfd fds[2] = {{pump->bell, POLLIN, 0}, {feeding ? pump->ours[0] : -1, 0, 0}};
+    struct timespec left;
+    int some_left = sk__time_left(deadline, &left);
+    int ready = sys_poll(fds, 2, &left);
+
+    if (ready == 0)
+        return some_left ? SK_AGAIN : SK_TIMEOUT;
+    if (ready == -EINTR)
+        return SK_AGAIN;
+    if (ready < 0)
+        return ready;
+    return fds[0].revents ? answer_bell(pump) : SK_DONE;
+}
+
 int sk_pump_drain(sk_pump *pump)
 {
-    close_fd(&pump->ours[0]);
+    pump->draining = 1; /* nobody will take what is full */
+    if (is_ours(pump, 0))
+        sk__close_fd(&pump->ours[0]);
     for (int i = 1; i < 3; i++) {
         const sk_buffer *buffer = &pump->output[i - 1];
         int left = 0, result = 0;
+        size_t end;
 
-        if (pump->ours[i] >= 0)
-            result = sys_ioctl(pump->ours[i], FIONREAD, &left);
-        for (size_t end = buffer->length + (size_t)left; result == 0 && buffer->length < end;)
+        if (!is_ours(pump, i))
+            continue;
+        result = sys_ioctl(pump->ours[i], FIONREAD, &left);
+        end = buffer->length + buffer->dropped + (size_t)left;
+        while (result == 0 && pump->ours[i] >= 0 && buffer->length + buffer->dropped < end)
             result = gather(pump, i);
         if (result < 0)
             return result;
+        sk__close_fd(&pump->ours[i]);
     }
     return 0;
-}
-
-void sk_pump_close(sk_pump *pump)
-{
-    if (!pump->opened)
-        return;
-    for (int i = 0; i < 3; i++) {
-        close_fd(&pump->ours[i]);
-        close_fd(&pump->theirs[i]);
-    }
-    close_fd(&pump->null);
-    for (int i = 0; i < 2; i++) {
-        free(pump->output[i].data);
-        pump->output[i] = (sk_buffer){NULL, 0, 0};
-    }
 }

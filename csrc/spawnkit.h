@@ -24,7 +24,10 @@ enum sk_result {
     SK_DIED = 4,    /* it died before its program ran: .stage, .status; reaped */
     SK_LOST = 5,    /* someone else took the status and the kernel cannot give it back */
     SK_STALE = 6,   /* the handle belongs to the process this one was forked from */
-    SK_DONE = 7     /* the process has been waited for: nothing to signal */
+    SK_DONE = 7,    /* the process has been waited for: nothing to signal */
+    SK_WOKEN = 8,   /* the pump's bell was rung */
+    SK_EXITED = 9,  /* the process has ended and is reaped, but streams of it are still open */
+    SK_FULL = 10    /* an output's buffer is full: take what is in it, set its length to 0 */
 };
 
 enum sk_engine {
@@ -105,39 +108,89 @@ void sk_drop(sk_child *child);
 /* 1: made by the process this one was forked from (or never used). */
 int sk_is_stale(const sk_child *child);
 
-/* Streams of a child: our ends of the pipes, what is fed and what was gathered. Zeroed by the
- * caller, opened by sk_pump_open, freed by sk_pump_close. */
+/* What was gathered from one stream since the last SK_FULL: a buffer that would have to grow beyond a
+ * quarter of a megabyte is handed over instead. With `ends` it never fills: only so many bytes from
+ * the stream's beginning and at least as many from its end are kept, and `dropped` counts the rest. */
 typedef struct sk_buffer {
     char *data; /* malloc'ed, NULL while nothing came */
     size_t length;
     size_t room;
+    size_t ends;
+    size_t dropped; /* they lie after the first `ends` bytes of data */
 } sk_buffer;
 
+/* Streams of a child. Zeroed by the caller, filled by the calls below, freed by sk_pump_close: every
+ * descriptor is written into it by C, so that an exception in between finds what there is to close.
+ * Stream 0 is stdin, 1 stdout, 2 stderr. */
 typedef struct sk_pump {
-    int32_t opened;      /* 0: nothing to close */
-    int32_t ours[3];     /* our ends of stdin, stdout, stderr; -1: no pipe or closed */
-    int32_t theirs[3];   /* the child's ends; closed when sk_pump_run starts */
-    int32_t null;        /* /dev/null for the child, likewise */
+    int32_t opened;      /* 0: nothing to close, and the numbers mean nothing */
+    int32_t ours[3];     /* our ends; -1: no pipe, or closed */
+    int32_t theirs[3];   /* the child's: a pipe's other end or a file */
+    int32_t null;        /* /dev/null for the child */
+    int32_t bell;        /* eventfd: rung from any thread, it makes sk_pump_run return SK_WOKEN */
+    int32_t held;        /* bit i: ours[i] belongs to someone else, who closes it (sk_end_…) */
+    int32_t stop[3];     /* eventfds that wake whoever is at a held end */
+    int32_t exited;      /* SK_EXITED was returned */
+    int32_t widened;     /* bit i: stream i turned out to be long and got a wider pipe */
+    int32_t draining;    /* sk_pump_drain was called */
     int32_t interrupted; /* waits on the main thread that were cut short */
+    int32_t refused;     /* the child closed its stdin before it had all of the input */
     const char *input;   /* kept alive by the caller */
     size_t input_length;
     size_t input_done;
     sk_buffer output[2]; /* stdout, stderr */
 } sk_pump;
 
-/* Makes the pipes asked for (1: stdin, 2: stdout, 4: stderr) and opens /dev/null (8), all
- * close-on-exec. On an error all of them are closed again. */
-int sk_pump_open(sk_pump *pump, int which);
+/* What sk_pump_open is to make. */
+enum sk_pump_part {
+    SK_PUMP_STDIN = 1, /* pipes */
+    SK_PUMP_STDOUT = 2,
+    SK_PUMP_STDERR = 4,
+    SK_PUMP_NULL = 8, /* /dev/null */
+    SK_PUMP_BELL = 16
+};
 
-/* Feeds and gathers until every stream has ended, then waits as sk_wait does. Called again after
- * SK_AGAIN or SK_TIMEOUT it goes on where it was and no byte is lost. */
+/* Adds to a pump, all close-on-exec. 0 or a negative errno; what was made stays for sk_pump_close. */
+int sk_pump_open(sk_pump *pump, int parts);
+
+/* Opens a file for one stream of the child: stdin is read, the others are created or truncated.
+ * -ENXIO for a FIFO, whose open could wait for ever. */
+int sk_pump_path(sk_pump *pump, int stream, const char *path);
+
+/* Closes the child's ends, once it has its copies: while ours are open the streams could not end. */
+void sk_pump_started(sk_pump *pump);
+
+/* Feeds and gathers until every stream that is not held has ended, then waits as sk_wait does. May
+ * return SK_FULL. With a bell it also returns SK_WOKEN, and SK_EXITED once when the process ends
+ * before its streams. Called again after these, SK_AGAIN or SK_TIMEOUT it goes on where it was and no
+ * byte is lost. */
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
+
+/* Waits for the bell alone: SK_WOKEN, SK_TIMEOUT, SK_AGAIN. With `feeding` also SK_DONE, when nobody
+ * is left to read stdin. */
+int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline);
+
+/* Rings the bell. Not while another thread may be in sk_pump_close. */
+void sk_pump_ring(sk_pump *pump);
 
 /* Takes what is in the pipes now, and no more, whoever still writes; for a child that was killed. */
 int sk_pump_drain(sk_pump *pump);
 
-/* Closes and frees everything; harmless when repeated. */
+/* Closes and frees everything but held ends; harmless when repeated. */
 void sk_pump_close(sk_pump *pump);
+
+/* A held end: one of our ends that somebody else reads or writes, without blocking. */
+int sk_end_hold(sk_pump *pump, int stream);
+
+/* Waits until it is ready (SK_OK) or sk_end_stop was called (SK_DONE). */
+int sk_end_await(sk_pump *pump, int stream, int64_t deadline);
+void sk_end_stop(sk_pump *pump, int stream);
+
+/* Writes without raising SIGPIPE: how many bytes, or a negative errno (-EAGAIN: not ready). */
+int64_t sk_end_write(sk_pump *pump, int stream, const void *data, size_t size);
+int sk_end_left(sk_pump *pump, int stream);   /* bytes in the pipe now */
+void sk_end_widen(sk_pump *pump, int stream); /* for a long stream */
+void sk_end_close(sk_pump *pump, int stream);
 
 /* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
  * close(target). `scratch` marks a target that only serves a ring and must be close-on-exec. */

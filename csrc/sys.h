@@ -68,6 +68,14 @@ SK_INLINE int sys_open(const char *path, int flags)
 {
     return (int)SK_SYS(SYS_openat, AT_FDCWD, path, flags, 0, 0);
 }
+SK_INLINE int sys_create(const char *path, int flags, int mode)
+{
+    return (int)SK_SYS(SYS_openat, AT_FDCWD, path, flags, mode, 0);
+}
+SK_INLINE int sys_eventfd(unsigned value, int flags)
+{
+    return (int)SK_SYS(SYS_eventfd2, value, flags, 0, 0, 0);
+}
 SK_INLINE long sys_read(int fd, void *data, size_t size)
 {
     return SK_SYS(SYS_read, fd, data, size, 0, 0);

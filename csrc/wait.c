@@ -336,7 +336,7 @@ static int settle(sk_child *child, int64_t deadline)
     return await_end(child, deadline); /* it is on its way out */
 }
 
-static int enter(sk_child *child)
+int sk__enter(sk_child *child)
 {
     if (child->generation != sk__generation())
         return SK_STALE;
@@ -348,7 +348,7 @@ static int enter(sk_child *child)
 
 /* The last thread out closes the pidfd: closed earlier, its number could be another file by the
  * time the next thread polls it. */
-static int leave(sk_child *child, int result)
+int sk__leave(sk_child *child, int result)
 {
     sk__lock(child);
     if (--child->users == 0 && (is_over(child) || child->dropped))
@@ -359,9 +359,9 @@ static int leave(sk_child *child, int result)
 
 int sk_settle(sk_child *child, int64_t deadline)
 {
-    int result = enter(child);
+    int result = sk__enter(child);
 
-    return result ? result : leave(child, settle(child, deadline));
+    return result ? result : sk__leave(child, settle(child, deadline));
 }
 
 /* A process found by its pid may be anyone's, and its end is then not ours to wait for. */
@@ -374,17 +374,17 @@ static int is_our_child(sk_child *child)
 
 int sk_wait(sk_child *child, int64_t deadline)
 {
-    int result = enter(child);
+    int result = sk__enter(child);
 
     if (result)
         return result;
     if (child->attached && !is_our_child(child))
-        return leave(child, -ECHILD);
+        return sk__leave(child, -ECHILD);
     if (child->channel >= 0)
         result = settle(child, deadline);
     if (result == SK_OK)
         result = is_over(child) ? outcome(child) : await_end(child, deadline);
-    return leave(child, result);
+    return sk__leave(child, result);
 }
 
 /* Lock held. Without a pidfd: a pid is ours for as long as nobody has reaped it, and we would know. */
@@ -399,7 +399,7 @@ static int signal_by_pid(const sk_child *child, int signal)
 
 int sk_signal(sk_child *child, int signal)
 {
-    int result = enter(child);
+    int result = sk__enter(child);
 
     if (result)
         return result;
@@ -418,7 +418,7 @@ int sk_signal(sk_child *child, int signal)
             result = SK_DONE;
     }
     sk__unlock(child);
-    return leave(child, result);
+    return sk__leave(child, result);
 }
 
 int sk_attach(sk_child *child, int pid)

@@ -42,6 +42,11 @@ BAD_INPUT = [
     ("run(['true'], env={'A': 1})", TypeError, r"env\['A'\]"),
     ("run(['true'], env={'A': None})", TypeError, r"env\['A'\]"),
     ("run(['true'], capture=True, env={'A=B': 'x'})", ValueError, r"'=' in key 'A=B'"),
+    ("Env.empty().set('A=B', 'x')", ValueError, r"'=' in key 'A=B'"),
+    ("Env.inherit().set(A='\\0')", ValueError, r"env\['A'\]: NUL"),
+    ("Env.inherit().set(A=1)", TypeError, r"env\['A'\]"),
+    ("Env.inherit().unset('')", ValueError, r"unset: pattern 0: empty"),
+    ("run(['true'], dir='.', env=Env.inherit(), stdin=-1)", ValueError, r"stdin: -1"),
     # A14, A15: nothing to run
     ("run([])", ValueError, r"args: empty"),
     ("run(())", ValueError, r"args: empty"),
@@ -49,6 +54,9 @@ BAD_INPUT = [
     ("start_process('/bin/true', [])", ValueError, r"argv: empty"),
     ("run([''])", ValueError, r"args\[0\]: empty"),
     ("run(['true'], path='')", ValueError, r"path: empty"),
+    ("look_path('a\\0')", ValueError, r"name: NUL"),
+    ("look_path('a', path=['/bin'])", TypeError, r"path: "),
+    ("shell_command(['ls', '-l'])", TypeError, r"text: str or bytes"),
     ("start_process('', [''])", ValueError, r"path: empty"),
     ("run(['true'], dir='')", ValueError, r"dir: empty"),
     # A16: what the file system encoding has no bytes for
@@ -70,7 +78,16 @@ BAD_INPUT = [
     ("run(['true'], stdout=2**31)", ValueError, r"stdout: 2147483648"),
     ("run(['true'], stderr=2**200)", ValueError, r"stderr: 1606938"),
     ("run(['true'], stdout=True)", TypeError, r"stdout: .*not True"),
-    ("run(['true'], stdin='file')", TypeError, r"stdin: .*not 'file'"),
+    ("run(['true'], stdin='')", ValueError, r"stdin: empty path"),
+    ("run(['true'], stdout=b'file')", TypeError, r"stdout: a path is a str"),
+    ("run(['true'], stdin=object())", TypeError, r"stdin: .*object"),
+    ("run(['true'], fd_map={3: 0}, extra_files=[0])", ValueError, r"fd_map: 3 is extra_files"),
+    ("run(['true'], fd_map={1: 2}, stdout=0)", ValueError, r"fd_map: 1 is given as stdout"),
+    ("run(['true'], extra_files=[True])", TypeError, r"extra_files\[0\]: .*not True"),
+    ("run(['true'], cancel=5)", TypeError, r"cancel: .*not 5"),
+    ("run(['true'], cancel=print)", ValueError, r"cancel: .*timeout"),
+    ("run(['true'], wait_delay='1')", TypeError, r"wait_delay: .*not '1'"),
+    ("run(['true'], input='text')", TypeError, r"input: bytes wanted, not str; or give an enc"),
     ("run(['true'], stdin=1.0)", TypeError, r"stdin: .*not 1.0"),
     ("run(['true'], stdin=STDOUT)", ValueError, r"stdin: STDOUT"),
     ("run(['true'], stdin=PIPE)", ValueError, r"stdin: PIPE"),
@@ -188,17 +205,20 @@ def test_a_dot_is_not_a_program(engine: str, name: str) -> None:
     assert isinstance(caught.value, spawnkit.SpawnError)
 
 
-@pytest.mark.parametrize("path", ["", ":", ".", "relative", "/no/such/directory::."])
+@pytest.mark.parametrize(
+    "path", ["", ":", ".", "relative", "/no/such/directory::.", ".:/bin", "relative:/usr/bin"]
+)
 def test_path_never_means_the_current_directory(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A15: an empty or relative element of PATH does not run what lies here."""
+    """A15: an empty or relative element of PATH does not run what lies here; it says so."""
     (tmp_path / "relative").mkdir()
     for planted in tmp_path / "planted", tmp_path / "relative" / "planted":
         planted.symlink_to("/bin/true")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", path)
-    with pytest.raises(FileNotFoundError):
+    # An empty PATH has no elements, not one that is empty.
+    with pytest.raises(spawnkit.DotError if path else FileNotFoundError):
         spawnkit.run(["planted"])
 
 

@@ -17,18 +17,38 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._features import features
-    from ._run import Result, run
+    from ._run import output, run
     from .attributes import RLIM_INFINITY, ProcAttr, SysProcAttr
+    from .cancel import CancelToken
     from .cmd import Cmd
-    from .errors import Error, ExitError, ProcessDone, SpawnError, StatusLost, TimeoutExpired
+    from .environment import Env
+    from .errors import (
+        Cancelled,
+        DotError,
+        Error,
+        ExitError,
+        ProcessDone,
+        SpawnError,
+        StatusLost,
+        TimeoutExpired,
+        WaitDelayError,
+    )
+    from .lookpath import look_path
     from .process import INTERRUPT, KILL, Process, find_process, start_process
+    from .result import Result
+    from .shell import shell_command
     from .state import ProcessState, Rusage, WaitStatus
     from .streams import DEVNULL, PIPE, STDOUT
 
 _HOME = {
     "run": "_run",
-    "Result": "_run",
+    "output": "_run",
+    "Result": "result",
     "Cmd": "cmd",
+    "CancelToken": "cancel",
+    "Env": "environment",
+    "look_path": "lookpath",
+    "shell_command": "shell",
     "PIPE": "streams",
     "DEVNULL": "streams",
     "STDOUT": "streams",
@@ -49,6 +69,9 @@ _HOME = {
     "TimeoutExpired": "errors",
     "StatusLost": "errors",
     "ProcessDone": "errors",
+    "DotError": "errors",
+    "Cancelled": "errors",
+    "WaitDelayError": "errors",
     "features": "_features",
 }
 
@@ -59,7 +82,11 @@ __all__ = [
     "PIPE",
     "RLIM_INFINITY",
     "STDOUT",
+    "CancelToken",
+    "Cancelled",
     "Cmd",
+    "DotError",
+    "Env",
     "Error",
     "ExitError",
     "ProcAttr",
@@ -72,10 +99,14 @@ __all__ = [
     "StatusLost",
     "SysProcAttr",
     "TimeoutExpired",
+    "WaitDelayError",
     "WaitStatus",
     "features",
     "find_process",
+    "look_path",
+    "output",
     "run",
+    "shell_command",
     "start_process",
 ]
 

@@ -7,8 +7,10 @@ exception at any point of the Python code (Ctrl-C, say) finds in it what there i
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from io import BytesIO
 from time import monotonic_ns
 
 from ._native import ffi, lib
@@ -31,6 +33,9 @@ DIED: int = lib.SK_DIED
 LOST: int = lib.SK_LOST
 STALE: int = lib.SK_STALE
 DONE: int = lib.SK_DONE
+WOKEN: int = lib.SK_WOKEN
+EXITED: int = lib.SK_EXITED
+_FULL: int = lib.SK_FULL
 
 PIDFD: int = lib.SK_PIDFD
 PIDFD_IF_NEEDED: int = lib.SK_PIDFD_IF_NEEDED
@@ -60,7 +65,7 @@ def new_child() -> Child:
     return _new(_CHILD)
 
 
-def deadline_after(timeout: float | None) -> int:
+def deadline_after(timeout: float | None, item: str = "timeout") -> int:
     """`timeout` seconds from now as C wants it. None and infinity: never. Below zero: now.
 
     Raises TypeError for what is no number and ValueError for NaN.
@@ -68,14 +73,19 @@ def deadline_after(timeout: float | None) -> int:
     if timeout is None:
         return FOREVER
     if type(timeout) is bool or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout: seconds or None wanted, not {timeout!r}")
+        raise TypeError(f"{item}: seconds or None wanted, not {timeout!r}")
     if timeout != timeout:
-        raise ValueError("timeout: not a number")
+        raise ValueError(f"{item}: not a number")
     if timeout <= 0:
         return NOW
     if timeout > 1e9:  # thirty years
         return FOREVER
     return monotonic_ns() + int(timeout * 1_000_000_000)
+
+
+def seconds_until(deadline: int) -> float | None:
+    """The other way round."""
+    return None if deadline == FOREVER else max(0.0, (deadline - monotonic_ns()) / 1e9)
 
 
 # ---- starting -----------------------------------------------------------------------------------
@@ -88,13 +98,16 @@ def spawn(child: Child, plan: bytes, engine: int, flags: int) -> None:
         raise failure(child, plan, -result)
 
 
-def settle(child: Child, plan: bytes) -> None:
-    """Waits until the program runs; raises SpawnError when it cannot."""
-    result = _settle(child, FOREVER)
+def settle(child: Child, plan: bytes, deadline: int = FOREVER) -> bool:
+    """Waits until the program runs; False: the deadline came first. SpawnError when it cannot."""
+    result = _settle(child, deadline)
     while result == AGAIN:
-        result = _settle(child, FOREVER)
+        result = _settle(child, deadline)
+    if result == TIMEOUT:
+        return False
     if result:
         raise_for(result, child, plan)
+    return True
 
 
 def setup_stage(child: Child) -> str | None:
@@ -110,11 +123,11 @@ def stage_name(stage: int) -> str:
 
 def failure(child: Child, plan: bytes, errno: int | None, signal: int | None = None) -> OSError:
     """The SpawnError for a child that never ran its program."""
-    from .plan import describe
+    from .explain import explain  # loaded already, by prepare: nothing is opened here
 
     stage = child.stage
-    item, filename = describe(plan, stage, child.index)
-    return spawn_error(errno, stage_name(stage), item, filename, signal)
+    item, filename, hint = explain(plan, stage, child.index, errno)
+    return spawn_error(errno, stage_name(stage), item, filename, signal, hint)
 
 
 def raise_for(result: int, child: Child, plan: bytes | None) -> None:
@@ -182,18 +195,38 @@ def new_pump() -> Pump:
     return _new(_PUMP)
 
 
-def open_pump(pump: Pump, which: int) -> dict[int, int | None]:
-    """Makes pipes (1: stdin, 2: stdout, 4: stderr) and opens /dev/null (8); SpawnError.
+NULL_DEVICE: int = lib.SK_PUMP_NULL
+BELL: int = lib.SK_PUMP_BELL
 
-    Returns the child's ends by the numbers they are to have.
-    """
-    result = lib.sk_pump_open(pump, which)
+
+def open_pump(pump: Pump, parts: int) -> None:
+    """Adds pipes (1: stdin, 2: stdout, 4: stderr), NULL_DEVICE, or BELL to a pump; SpawnError."""
+    result = lib.sk_pump_open(pump, parts)
     if result:
-        raise spawn_error(-result, "pipe", "pipe or /dev/null" if which & 8 else "pipe")
+        raise spawn_error(-result, "pipe", "pipe or /dev/null" if parts & NULL_DEVICE else "pipe")
+
+
+def open_path(pump: Pump, stream: int, path: bytes, item: str) -> None:
+    """Opens the file that is to be a stream of the child; SpawnError."""
+    result = lib.sk_pump_path(pump, stream, path)
+    if result:
+        hint = (
+            "a FIFO: its open may wait for ever; open it yourself" if result == -errno.ENXIO else ""
+        )
+        raise spawn_error(-result, "open", item, os.fsdecode(path), hint=hint)
+
+
+def ends_for_child(pump: Pump) -> dict[int, int | None]:
+    """The child's ends by the numbers they are to have."""
     return {fd: end for fd, end in enumerate(pump.theirs) if end >= 0}
 
 
-def feed_pump(pump: Pump, data: Buffer) -> object:
+def keep_ends(pump: Pump, stream: int, size: int) -> None:
+    """Of stdout (1) or stderr (2) only `size` bytes from each end are to be kept."""
+    pump.output[stream - 1].ends = size
+
+
+def feed_pump(pump: Pump, data: Buffer) -> Any:
     """Gives the pump its input. The returned object keeps the data in place: hold on to it."""
     view = ffi.from_buffer(data)
     pump.input = view
@@ -201,19 +234,70 @@ def feed_pump(pump: Pump, data: Buffer) -> object:
     return view
 
 
-def pump(pump: Pump, child: Child, deadline: int) -> int:
-    """Feeds and gathers until the end, then waits: results as from `wait`."""
+def release_view(view: Any) -> None:
+    """Lets go of what `feed_pump` holds; harmless when repeated."""
+    ffi.release(view)
+
+
+def pump(pump: Pump, child: Child, deadline: int, sinks: dict[int, BytesIO]) -> int:
+    """Feeds and gathers until the end, then waits: results as from `wait`.
+
+    sinks: takes what does not fit into C's buffers.
+    """
     result: int = _pump_run(pump, child, deadline)
-    while result == AGAIN:
+    while result in (AGAIN, _FULL):
+        if result == _FULL:
+            _empty_buffers(pump, sinks)
         result = _pump_run(pump, child, deadline)
     return result
 
 
-def gathered(pump: Pump, stream: int) -> bytes:
-    """What came on stdout (1) or stderr (2)."""
+def _empty_buffers(pump: Pump, sinks: dict[int, BytesIO]) -> None:
+    # Into a BytesIO while it is hot in the processor's cache. At the end `getvalue` gives the very
+    # bytes that the BytesIO has grown, where C's own buffer would have to be copied as a whole.
+    for stream in 1, 2:
+        buffer = pump.output[stream - 1]
+        if buffer.length and not buffer.ends:
+            sink = sinks.get(stream)
+            if sink is None:
+                sink = sinks[stream] = BytesIO()
+            sink.write(ffi.buffer(buffer.data, buffer.length))
+            buffer.length = 0
+
+
+def streams_started(pump: Pump) -> None:
+    """Closes the child's ends: it has its copies."""
+    lib.sk_pump_started(pump)
+
+
+def listen(pump: Pump, feeding: bool, deadline: int) -> int:
+    """Waits for the bell: WOKEN or TIMEOUT; with `feeding` also DONE: nobody reads stdin."""
+    result: int = lib.sk_pump_listen(pump, feeding, deadline)
+    while result == AGAIN:
+        result = lib.sk_pump_listen(pump, feeding, deadline)
+    return result
+
+
+def ring(pump: Pump) -> None:
+    """Rings the bell."""
+    lib.sk_pump_ring(pump)
+
+
+def gathered(pump: Pump, stream: int, sinks: dict[int, BytesIO]) -> bytes:
+    """What came on stdout (1) or stderr (2); with a note where the middle was dropped."""
     buffer = pump.output[stream - 1]
-    length = buffer.length
-    return ffi.buffer(buffer.data, length)[:] if length else b""
+    length, ends = buffer.length, buffer.ends
+    sink = sinks.get(stream)
+    if sink is not None:
+        if length:
+            sink.write(ffi.buffer(buffer.data, length))
+            buffer.length = 0
+        return sink.getvalue()
+    data = ffi.buffer(buffer.data, length)[:] if length else b""
+    if not ends or not (buffer.dropped or length > 2 * ends):
+        return data
+    dropped = buffer.dropped + length - 2 * ends
+    return b"%b\n... %d bytes left out ...\n%b" % (data[:ends], dropped, data[length - ends :])
 
 
 def drain_pump(pump: Pump) -> None:
@@ -224,6 +308,57 @@ def drain_pump(pump: Pump) -> None:
 def close_pump(pump: Pump) -> None:
     """Closes and frees everything; harmless when repeated."""
     lib.sk_pump_close(pump)
+
+
+# ---- ends of pipes that Python code reads and writes ---------------------------------------------
+
+
+def hold_end(pump: Pump, stream: int) -> None:
+    """Takes one of our ends out of the pump's hands; OSError."""
+    result = lib.sk_end_hold(pump, stream)
+    if result:
+        raise spawn_error(-result, "pipe", "pipe")
+
+
+def await_end(pump: Pump, stream: int) -> bool:
+    """Waits until it is ready; False once it was stopped."""
+    result = lib.sk_end_await(pump, stream, FOREVER)
+    while result == AGAIN:
+        result = lib.sk_end_await(pump, stream, FOREVER)
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return bool(result == OK)
+
+
+def write_end(pump: Pump, stream: int, data: memoryview) -> int:
+    """How much of it could be written without waiting; BrokenPipeError."""
+    result: int = lib.sk_end_write(pump, stream, ffi.from_buffer(data), len(data))
+    if result >= 0:
+        return result
+    if -result in (errno.EAGAIN, errno.EINTR):
+        return 0
+    raise OSError(-result, os.strerror(-result))
+
+
+def left_in_end(pump: Pump, stream: int) -> int:
+    """How many bytes are in the pipe."""
+    left: int = lib.sk_end_left(pump, stream)
+    return max(0, left)
+
+
+def widen_end(pump: Pump, stream: int) -> None:
+    """A larger pipe, for a stream that has turned out to be long."""
+    lib.sk_end_widen(pump, stream)
+
+
+def stop_end(pump: Pump, stream: int) -> None:
+    """Wakes whoever waits at an end, now and from now on."""
+    lib.sk_end_stop(pump, stream)
+
+
+def close_end(pump: Pump, stream: int) -> None:
+    """Closes it; harmless when repeated."""
+    lib.sk_end_close(pump, stream)
 
 
 # ---- planning -----------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class ProcAttr:
     """What `start_process` needs besides program and arguments. Go's `os.ProcAttr`.
 
     dir: the child's working directory; None: ours.
-    env: its whole environment as a mapping; None: ours.
+    env: its whole environment as a mapping, or an Env; None: ours. PWD is never touched.
     files: its descriptors: entry i becomes fd i, an entry None is closed; or {child's fd: ours}.
         None: 0, 1 and 2 as they are. Every other descriptor is closed in the child.
     sys: a SysProcAttr; None: nothing special.

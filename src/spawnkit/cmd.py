@@ -2,60 +2,111 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 from . import _core
-from ._run import execute
-from .errors import ExitError
-from .prepare import prepare
-from .process import Process, give_up, started
-from .streams import PIPE
+from .environment import as_dict
+from .errors import DotError, SpawnError, TimeoutExpired
+from .lookpath import find_program
+from .plan import encode
+from .prepare import encode_dir
+from .result import check_text
+from .running import Running, exit_error, run_to_the_end
+from .streams import HELD, NAMES, PIPE, STDOUT, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
     from .attributes import SysProcAttr
-    from .plan import Arg, Dir, Environment
+    from .cancel import CancelToken
+    from .pipes import PipeEnd
+    from .plan import Arg, Dir, Environment, File
+    from .process import Process
+    from .result import Result
     from .state import ProcessState
-    from .streams import Stream, Streams
+    from .streams import Stream, Three
+
+    Reading: TypeAlias = io.BufferedReader[PipeEnd] | io.TextIOWrapper[Any]
+    Writing: TypeAlias = PipeEnd | io.TextIOWrapper[Any]
 
 __all__ = ["Cmd"]
+
+_KEPT_FOR_ERRORS = 32 << 10  # of stderr, from each end, by `output`; Go's number
+
+_OPTIONS = (
+    "env",
+    "dir",
+    "stdin",
+    "stdout",
+    "stderr",
+    "extra_files",
+    "fd_map",
+    "exec_fd",
+    "attr",
+    "timeout",
+    "cancel",
+    "wait_delay",
+    "encoding",
+    "errors",
+    "engine",
+)
 
 
 class Cmd:
     """One command: a program, its arguments, and the surroundings it is to have.
 
+    >>> Cmd("echo", "hello").output()
+    b'hello\\n'
+
+    `run` starts it and waits; `output` also returns what it wrote; `start` and `wait` do it in two
+    steps, with the process in `process` meanwhile. Each parameter is an attribute, which may be
+    changed until the start. A Cmd is used once, also when its start failed (`clone` makes a fresh
+    one), and belongs to one thread.
+
+    What to run:
+
     args: the program and its arguments, as str, bytes or PathLike. A program name without a slash
-        is looked for on our PATH; with one it is taken literally, relative to `dir`.
+        is looked for on our PATH (`look_path`), not the child's; with one it is taken literally,
+        relative to `dir`.
     path: the program to execute where it is not args[0]; never looked up.
-    env: the whole environment as a mapping; None: ours. {} is an empty one.
+    exec_fd: an open file, or its descriptor, to execute (execveat(2)); args[0] is then only a name.
+        Of a script with a "#!" line the descriptor stays open in the program.
+    env: the whole environment as a mapping, or an `Env`; None: ours, and PWD where `dir` is given.
     dir: the working directory; None: ours.
-    stdin, stdout, stderr: None: ours; DEVNULL; a descriptor; anything with fileno(). stdout and
-        stderr also PIPE, which `spawnkit.run` captures; stderr also STDOUT, where stdout goes.
     attr: a SysProcAttr: session, group, umask, limits, signals. None: nothing special.
+
+    Its streams:
+
+    stdin, stdout, stderr: None: ours. DEVNULL. A descriptor, or a file that has one. A path (str,
+        PathLike), relative to our directory: read, or written anew. Any other object with read()
+        or write(): a thread copies, and bytes or text go by its kind. For stdin bytes: fed. For the
+        others PIPE: gathered, and in `result` after the wait. For stderr STDOUT, or the same object
+        as stdout: where stdout goes.
+    extra_files: descriptors or files that become 3, 4, …; None in the list: closed.
+    fd_map: {descriptor of the child: ours, or None for closed}. All others are closed.
+    encoding, errors: what is captured and what pipes give is str, so decoded; None: bytes.
+
+    Its end:
+
+    timeout: seconds from the start; None: no limit. When they pass the process is killed, and
+        `wait` raises TimeoutExpired.
+    cancel: a CancelToken; or what to call with this Cmd at the timeout, instead of killing it.
+    wait_delay: seconds that the process and its streams have after a cancellation, and the streams
+        after its end where a descendant holds them; then they are killed and closed
+        (WaitDelayError). None: as long as it takes; after a kill, no longer than to take what is
+        in the pipes.
     engine: "vfork", "vfork-waiting", "fork" or "posix_spawn"; None chooses. Where memory cannot be
         shared, "fork" serves for both of the first; `ProcessState.engine` says which one did.
 
-    Everything else of ours is closed in the child. A Cmd is used once, also when its start failed,
-    and belongs to one thread. Wrong values raise ValueError or TypeError when it is started, before
-    any process is.
+    What it leaves: `process` (a Process, from the start on), `process_state` and `result` (after
+    the wait), `broken_pipe` (it did not read all of its input), `err` (of the search on PATH).
 
-    Differs from Go: None means inherit, not /dev/null (docs/gotchas.md).
+    Wrong values raise ValueError or TypeError when it is started, before any process is. Differs
+    from Go: None means inherit, not /dev/null; see docs/gotchas.md.
     """
-
-    __slots__ = (
-        "_used",
-        "args",
-        "attr",
-        "dir",
-        "engine",
-        "env",
-        "path",
-        "process",
-        "process_state",
-        "stderr",
-        "stdin",
-        "stdout",
-    )
 
     def __init__(
         self,
@@ -66,84 +117,276 @@ class Cmd:
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        extra_files: Sequence[File | None] = (),
+        fd_map: Mapping[int, File | None] | None = None,
+        exec_fd: File | None = None,
         attr: SysProcAttr | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | Callable[[Cmd], object] | None = None,
+        wait_delay: float | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
         engine: str | None = None,
     ) -> None:
         """See the class."""
-        self.args = args
-        self.path = path
+        self.args: Sequence[Arg] = args
+        self._path = path
         self.env = env
         self.dir = dir
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
+        self.extra_files = extra_files
+        self.fd_map = fd_map
+        self.exec_fd = exec_fd
         self.attr = attr
+        self.timeout = timeout
+        self.cancel = cancel
+        self.wait_delay = wait_delay
+        self.encoding = encoding
+        self.errors = errors
         self.engine = engine
         self.process: Process | None = None
         self.process_state: ProcessState | None = None
+        self.result: Result | None = None
+        self._searched: object = None  # the name that the next two are about
+        self._found: bytes | None = None
+        self._err: BaseException | None = None
         self._used = False
+        self._streams: Streams | None = None  # with the pipes that the caller asked for
+        self._ends: list[PipeEnd] = []
+        self._running: Running | None = None
+
+    @property
+    def name(self) -> str:
+        """The program as it was asked for, for messages."""
+        return os.fsdecode(self.args[0]) if self.args else ""
+
+    # ---- what it is -----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Arg:
+        """The program: as given, or as found on PATH; the name itself where nothing was found."""
+        if self._path is not None:
+            return self._path
+        self._search()
+        return self.args[0] if self._found is None else os.fsdecode(self._found)
+
+    @path.setter
+    def path(self, path: Arg | None) -> None:
+        self._path = path
+
+    @property
+    def err(self) -> BaseException | None:
+        """What is wrong with the program's name, which `start` will raise: Go's `Cmd.Err`.
+
+        A SpawnError, or a DotError for a program found through a relative element of PATH. The
+        search is made when it is first asked for. Setting it to None allows what was found.
+        """
+        if self._path is None and self.exec_fd is None:
+            self._search()
+        return self._err
+
+    @err.setter
+    def err(self, error: BaseException | None) -> None:
+        self._search()
+        self._err = error
+
+    def _search(self) -> None:
+        if not self.args or self._searched is self.args[0]:
+            return
+        name = encode(self.args[0], "args[0]")
+        self._err = self._found = None
+        try:
+            self._found = find_program(name)
+        except DotError as error:
+            self._err = error
+            self._found = os.fsencode(error.path)
+        except SpawnError as error:
+            self._err = error
+        self._searched = self.args[0]
+
+    def _program(self) -> Arg | None:
+        """What to execute, where that has been settled; else `prepare` searches PATH."""
+        if self._path is not None or self.exec_fd is not None:
+            return self._path
+        if self.args and self._searched is self.args[0]:
+            if self._err is not None:
+                raise self._err
+            return self.args[0] if self._found is None else self._found
+        return None
+
+    @property
+    def broken_pipe(self) -> bool:
+        """The program did not read all of its input; known after the wait."""
+        return self.result is not None and self.result.broken_pipe
+
+    def environ(self) -> dict[str, str]:
+        """The environment as the child will see it. Changing it changes nothing."""
+        return as_dict(self.env, None if self.dir is None else encode_dir(self.dir))
+
+    def clone(self) -> Cmd:
+        """A fresh Cmd with the same description; pipes that were asked for are not part of it.
+
+        Readers and writers are the same objects: a reader goes on where it is.
+        """
+        options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
+        for name in NAMES:
+            if options[name] is HELD:
+                options[name] = None
+        return Cmd(*self.args, path=self._path, **options)
+
+    def __str__(self) -> str:
+        """The resolved program and its arguments, quoted for a POSIX shell."""
+        import shlex
+
+        words = [os.fsdecode(arg) for arg in self.args]
+        if words and self.err is None:
+            words[0] = os.fsdecode(self.path)
+        return shlex.join(words)
+
+    def __repr__(self) -> str:
+        """Cmd('ls', '-l', dir='/tmp')."""
+        shown = [repr(arg) for arg in self.args]
+        if self._path is not None:
+            shown.append(f"path={self._path!r}")
+        fresh = Cmd()
+        shown += [
+            # Not the environment, which may hold secrets, nor input that may be long.
+            f"{name}={'...' if name == 'env' or isinstance(value, bytes) else repr(value)}"
+            for name in _OPTIONS
+            if (value := getattr(self, name)) is not (default := getattr(fresh, name))
+            and value != default
+        ]
+        return f"Cmd({', '.join(shown)})"
+
+    # ---- pipes ----------------------------------------------------------------------------------
+
+    def stdin_pipe(self) -> Writing:
+        """A pipe to its stdin, to write to; `close` it for the end of the input.
+
+        Unbuffered: each write arrives whole, or raises BrokenPipeError. `wait` closes it once the
+        process has ended. ValueError where stdin is set, RuntimeError after the start.
+        """
+        end = self._pipe(0)
+        text = check_text(self.encoding, self.errors)
+        if text is None:
+            return end
+        return io.TextIOWrapper(end, *text, newline="", write_through=True)
+
+    def stdout_pipe(self) -> Reading:
+        """A pipe from its stdout, to read from.
+
+        `wait` closes it once the process has ended: read to the end before you wait. ValueError
+        where stdout is set, RuntimeError after the start.
+        """
+        return self._output_pipe(1)
+
+    def stderr_pipe(self) -> Reading:
+        """The same for its stderr."""
+        return self._output_pipe(2)
+
+    def _output_pipe(self, index: int) -> Reading:
+        reader = io.BufferedReader(self._pipe(index))
+        text = check_text(self.encoding, self.errors)
+        return reader if text is None else io.TextIOWrapper(reader, *text, newline="")
+
+    def _pipe(self, index: int) -> PipeEnd:
+        name = NAMES[index]
+        if self._used:
+            raise RuntimeError(f"Cmd: {name}_pipe after the start")
+        self._refuse_set(index)
+        if self._streams is None:
+            self._streams = Streams()
+        end = self._streams.pipe(index)
+        self._ends.append(end)
+        setattr(self, name, HELD)
+        return end
+
+    def _refuse_set(self, index: int) -> None:
+        if getattr(self, NAMES[index]) is not None:
+            raise ValueError(f"{NAMES[index]}: already set")
+
+    # ---- running --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts the command; returns once its program runs.
+        """Starts the command; returns once its program runs. `wait` must follow.
 
-        Raises SpawnError when it cannot run, ValueError or TypeError for bad input, RuntimeError
-        when the Cmd was used before.
+        Raises SpawnError when it cannot run, TimeoutExpired and Cancelled when its time was over
+        before, ValueError or TypeError for bad input, RuntimeError when the Cmd was used before.
         """
-        plan, engine, streams = self._prepare()
-        process = Process(_core.new_child(), self._name())
-        try:
-            started(process, plan, engine)
-            if streams is not None:
-                streams.close()
-            self.process = process
-        except BaseException:
-            give_up(process)
-            if streams is not None:
-                streams.close()
-            raise
+        self._use()
+        Running(self, self.timeout, self._three()).start(in_background=True)
 
     def wait(self, timeout: float | None = None, check: bool = True) -> ProcessState:
-        """Waits for a started command and returns how it ended.
+        """Waits for a started command and its streams, and returns how it ended.
 
-        timeout: as for `Process.wait`; when it passes the command goes on. check: raise ExitError
-        unless it was successful. Raises RuntimeError when it was not started.
+        timeout: seconds for this call only: when they pass TimeoutExpired is raised and the command
+        goes on. check: raise ExitError unless it was successful. Pipes are closed. Again it
+        returns the same.
+
+        Raises RuntimeError when it was not started; ExitError; TimeoutExpired and Cancelled by
+        `timeout=` and `cancel=` of the Cmd; WaitDelayError; what a reader or writer raised, if the
+        program was successful, else as the cause of the ExitError.
         """
-        if self.process is None:
-            raise RuntimeError("Cmd: was run already" if self._used else "Cmd: not started")
-        state = self.process_state = self.process.wait(timeout)
-        if check and not state.success:
-            raise ExitError(self._name(), state)
-        return state
+        running = self._running
+        if running is None:
+            return self._ended(check)
+        if not running.await_end(_core.deadline_after(timeout)):
+            raise TimeoutExpired(self.name, timeout or 0.0)
+        return running.conclude(check)
 
     def run(self, timeout: float | None = None, check: bool = True) -> ProcessState:
-        """Starts the command, waits for it, and returns how it ended.
+        """Starts the command, waits for it and its streams, and returns how it ended.
 
-        timeout: seconds for start and program together; when they pass the process is killed and
-        reaped and TimeoutExpired raised. None: no limit. check: raise ExitError unless it was
-        successful. Otherwise raises as `start` and `Process.wait`.
+        timeout: in place of the Cmd's own: seconds for start and program together. check: raise
+        ExitError unless it was successful. Raises as `start` and `wait`, but ends the process
+        first. Ctrl-C gives a child in our own process group 0.25 s to end, then kills it.
         """
-        deadline = _core.deadline_after(timeout)
-        plan, engine, streams = self._prepare()
-        result = execute(
-            plan, engine, streams, self.args[0], None, timeout, deadline, False, self.attr
-        )
-        self.process_state = result.state
-        if check and not result.state.success:
-            raise ExitError(self._name(), result.state)
-        return result.state
+        self._use()
+        timeout = self.timeout if timeout is None else timeout
+        return run_to_the_end(self, timeout, check, self._three())
 
-    def _prepare(self) -> tuple[bytes, int, Streams | None]:
+    def output(self) -> bytes | str:
+        """Runs the command and returns what it wrote to its stdout.
+
+        Its stderr, where None, is not shown but kept for `ExitError.stderr`: the first and the last
+        32 KiB. ValueError where stdout is set. Raises as `run`.
+        """
+        self._use()
+        self._refuse_set(1)
+        if self.stderr is not None:
+            return self._captured((self.stdin, PIPE, self.stderr))
+        return self._captured((self.stdin, PIPE, PIPE), _KEPT_FOR_ERRORS)
+
+    def combined_output(self) -> bytes | str:
+        """Runs the command and returns what it wrote to stdout and stderr, in its order.
+
+        ValueError where one of them is set. Raises as `run`.
+        """
+        self._use()
+        self._refuse_set(1)
+        self._refuse_set(2)
+        return self._captured((self.stdin, PIPE, STDOUT))
+
+    def _captured(self, three: Three, kept: int = 0) -> bytes | str:
+        run_to_the_end(self, self.timeout, True, three, kept)
+        assert self.result is not None
+        captured: bytes | str = self.result.stdout
+        return captured
+
+    def _three(self) -> Three:
+        return self.stdin, self.stdout, self.stderr
+
+    def _ended(self, check: bool) -> ProcessState:
+        state, result = self.process_state, self.result
+        if state is None or result is None:
+            raise RuntimeError("Cmd: its start failed" if self._used else "Cmd: not started")
+        if check and not state.success:
+            raise exit_error(self.name, result)
+        return state
+
+    def _use(self) -> None:
         if self._used:
             raise RuntimeError("Cmd: already started; a Cmd is used once")
         self._used = True
-        if self.stdout is PIPE or self.stderr is PIPE:
-            raise ValueError("PIPE: captured by spawnkit.run; nobody reads it here")
-        three = (self.stdin, self.stdout, self.stderr)
-        return prepare(self.args, self.path, self.env, self.dir, three, self.attr, self.engine)
-
-    def _name(self) -> str:
-        return os.fsdecode(self.args[0])
-
-    def __repr__(self) -> str:
-        """Cmd('ls', '-l')."""
-        return f"Cmd({', '.join(map(repr, self.args))})"

@@ -1,18 +1,20 @@
 """Every exception spawnkit raises on its own account.
 
 Error
-├── SpawnError            the program never ran         (an OSError; also FileNotFoundError, …)
+├── SpawnError            the program never ran           (an OSError; also FileNotFoundError, …)
+│   └── DotError          it lies in a relative directory of PATH
 ├── ExitError             it ran and was not successful
-├── TimeoutExpired        it took too long              (a TimeoutError)
-├── StatusLost            nobody can say how it ended   (a ChildProcessError)
-└── ProcessDone           it is over: nothing to signal (a ProcessLookupError)
+├── TimeoutExpired        it took too long                (a TimeoutError)
+├── Cancelled             it was told to end before it did
+├── WaitDelayError        it is over, its streams are not
+├── StatusLost            nobody can say how it ended     (a ChildProcessError)
+└── ProcessDone           it is over: nothing to signal   (a ProcessLookupError)
 
 Bad input is a plain ValueError or TypeError, raised before any system call.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 
 TYPE_CHECKING = False
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
 
     from .state import ProcessState
 
-__all__ = ["Error", "ExitError", "ProcessDone", "SpawnError", "StatusLost", "TimeoutExpired"]
+__all__ = [
+    "Cancelled",
+    "DotError",
+    "Error",
+    "ExitError",
+    "ProcessDone",
+    "SpawnError",
+    "StatusLost",
+    "TimeoutExpired",
+    "WaitDelayError",
+]
 
 
 class Error(Exception):
@@ -39,6 +51,8 @@ class SpawnError(Error, OSError):
     errno: as the system call gave it; None when no call failed but the child died.
     filename: the path concerned, else None.
     signal: what killed the child before its program ran, else None.
+    hint: what is known about the cause beyond the errno, such as the limit that was exceeded and
+        by how much; "" when nothing is. Wording, not an interface.
 
     Follows Go's `*PathError` from os.StartProcess, with the failing step named.
     """
@@ -46,30 +60,24 @@ class SpawnError(Error, OSError):
     stage: str
     item: str
     signal: int | None
+    hint: str
 
     def __str__(self) -> str:
-        """The item and what went wrong with it."""
+        """The item, what went wrong with it, and the hint in parentheses."""
         if self.signal is not None:
             return f"{self.item}: died before exec (signal {self.signal})"
-        return f"{self.item}: {self.strerror or 'died before exec'}{self._hint()}"
+        text = f"{self.item}: {self.strerror or 'died before exec'}"
+        return f"{text} ({self.hint})" if self.hint else text
 
     def __repr__(self) -> str:
         """SpawnError(stage='chdir', item="chdir '/nope'", errno=2)."""
         facts = f"stage={self.stage!r}, item={self.item!r}, errno={self.errno!r}"
         return f"SpawnError({facts}{'' if self.signal is None else f', signal={self.signal}'})"
 
-    def _hint(self) -> str:
-        if self.stage == "descriptors" and self.errno == errno.EBADF and "→" in self.item:
-            return " (not open, or a target above RLIMIT_NOFILE)"
-        if self.stage == "exec" and self.errno == errno.EAGAIN:
-            return " (the limit on processes, RLIMIT_NPROC, is reached)"
-        if self.stage == "exec" and self.errno == errno.ENOEXEC:
-            return " (no #! line, and no shell is tried)"
-        return ""
-
     def __reduce__(self) -> tuple[Callable[..., SpawnError], tuple[object, ...]]:
         """Pickles by its facts: the class is looked up again."""
-        return spawn_error, (self.errno, self.stage, self.item, self.filename, self.signal)
+        facts = (self.errno, self.stage, self.item, self.filename, self.signal, self.hint)
+        return spawn_error, facts
 
 
 _classes: dict[type, type[SpawnError]] = {}
@@ -81,6 +89,7 @@ def spawn_error(
     item: str,
     filename: str | bytes | None = None,
     signal: int | None = None,
+    hint: str = "",
 ) -> SpawnError:
     """The SpawnError of the class that an errno calls for."""
     if number is None:
@@ -99,14 +108,51 @@ def spawn_error(
     error.stage = stage
     error.item = item
     error.signal = signal
+    error.hint = hint
     return error
+
+
+class DotError(SpawnError):
+    """The search of PATH found the program in a directory relative to the current one.
+
+    Whatever lies in the current directory would run in the place of the program that was meant.
+
+    stage: "lookpath". errno: None, no system call failed.
+    path, filename: what was found, such as "./ls" or "bin/ls"; always with a slash. It is what to
+        run if that file is meant.
+
+    Go's `exec.ErrDot`.
+    """
+
+    def __init__(self, name: str, path: str) -> None:
+        """`name` is the program as it was looked for."""
+        super().__init__(name, path)
+        self.name = name
+        self.path = path
+        self.filename = path
+        self.stage = "lookpath"
+        self.item = f"program {name!r}"
+        self.signal = None
+        self.hint = ""
+        # OSError has read the two arguments as errno and strerror.
+        self.errno = self.strerror = None
+
+    def __str__(self) -> str:
+        """Where it was found, and how to run it nevertheless."""
+        where = f"found as {self.path!r}, through a relative element of PATH"
+        return f"{self.item}: {where} (to run that file, write {self.path!r})"
+
+    def __reduce__(self) -> tuple[type[DotError], tuple[str, str]]:
+        """Pickles by its two arguments."""
+        return type(self), (self.name, self.path)
 
 
 class ExitError(Error):
     """The program ran and did not succeed.
 
     state: its ProcessState.
-    stdout, stderr: what was captured (bytes), None where nothing was.
+    stdout, stderr: what was captured: bytes, or str where an encoding was given; None where
+        nothing was captured.
 
     Go's `*exec.ExitError`.
     """
@@ -115,8 +161,8 @@ class ExitError(Error):
         self,
         name: str,
         state: ProcessState,
-        stdout: bytes | None = None,
-        stderr: bytes | None = None,
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
     ) -> None:
         """`name` is the program as the caller wrote it."""
         super().__init__(name, state, stdout, stderr)
@@ -128,7 +174,11 @@ class ExitError(Error):
     def __str__(self) -> str:
         """The program, how it ended, and the last line it left on stderr."""
         text = f"{self.name}: {self.state}"
-        last = (self.stderr or b"").strip().rpartition(b"\n")[2].decode(errors="replace")
+        said = self.stderr or ""
+        if not isinstance(said, str):
+            # Decoded whole, the rest of a large capture would cost as much again.
+            said = said.strip().rpartition(b"\n")[2].decode(errors="replace")
+        last = said.strip().rpartition("\n")[2]
         return f"{text}: {last}" if last else text
 
 
@@ -138,7 +188,8 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
     From `run` and `Cmd.run` the process has been killed and reaped; from `wait` it is as it was.
 
     timeout: the time that was allowed, in seconds.
-    stdout, stderr: what had been captured (bytes), None where nothing was captured.
+    stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
+        nothing was captured.
     state: its ProcessState; None from `wait`, where its program never ran (`stage`), and where the
         kill did not take effect within a second (a process in an uninterruptible system call). Of a
         program that had ended while a descendant of its held the pipe it is the program's own.
@@ -149,8 +200,8 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         self,
         name: str,
         timeout: float,
-        stdout: bytes | None = None,
-        stderr: bytes | None = None,
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
         state: ProcessState | None = None,
         stage: str | None = None,
     ) -> None:
@@ -167,6 +218,70 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         """Says whether it was the program or its setup that took too long."""
         where = "" if self.stage is None else f" before its program ran, at stage {self.stage!r}"
         return f"{self.name}: not over after {self.timeout:g} s{where}"
+
+
+class Cancelled(Error):  # noqa: N818 - the field's name for it
+    """The command's CancelToken was cancelled, whatever the status was then.
+
+    state: its ProcessState; None where its program never ran, as with a token that was cancelled
+        before the start.
+    stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
+        nothing was captured.
+
+    Go returns `context.Canceled`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: ProcessState | None = None,
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
+    ) -> None:
+        """`name` is the program as the caller wrote it."""
+        super().__init__(name, state, stdout, stderr)
+        self.name = name
+        self.state = state
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        """The program and that it was cancelled."""
+        return f"{self.name}: cancelled"
+
+
+class WaitDelayError(Error):
+    """The program succeeded; something that it started held its streams longer than `wait_delay`.
+
+    What came afterwards is lost.
+
+    delay: the `wait_delay`, in seconds.
+    state: its ProcessState.
+    stdout, stderr: what had been captured until then: bytes, or str where an encoding was given;
+        None where nothing was captured.
+
+    Go's `exec.ErrWaitDelay`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        delay: float,
+        state: ProcessState,
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
+    ) -> None:
+        """`name` is the program as the caller wrote it."""
+        super().__init__(name, delay, state, stdout, stderr)
+        self.name = name
+        self.delay = delay
+        self.state = state
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        """The program and how long its streams were given."""
+        return f"{self.name}: its streams were still open {self.delay:g} s after its end"
 
 
 class StatusLost(Error, ChildProcessError):  # noqa: N818 - the field's name for it

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     from .attributes import SysProcAttr
+    from .environment import Env
 
     class HasFileno(Protocol):
         """A file object, a socket: anything with a descriptor."""
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Arg: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Dir: TypeAlias = Arg
-    Environment: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Arg, Arg]
+    Environment: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Arg, Arg] | Env
     File: TypeAlias = int | HasFileno
 
 _HEADER = Struct("=IIIIIIII")  # struct sk_plan
@@ -78,26 +79,6 @@ def encode_args(args: Sequence[Arg], item: str = "args") -> bytes:
     except (TypeError, UnicodeEncodeError):
         pass
     return b"".join([encode(arg, f"{item}[{i}]") + b"\0" for i, arg in enumerate(args)])
-
-
-def encode_env(env: Environment | None) -> tuple[bytes, int]:
-    """An environment as NUL-terminated strings and their number; None is our own.
-
-    Of keys that are equal once encoded the last wins.
-    """
-    if env is None:
-        return _core.environment()
-    if isinstance(env, (str, bytes)) or not hasattr(env, "items"):
-        raise TypeError(f"env: a mapping wanted, not {type(env).__name__}")
-    pairs: dict[bytes, bytes] = {}
-    for key, value in env.items():
-        name = encode(key, f"env key {key!r}")
-        if not name:
-            raise ValueError("env: empty key")
-        if b"=" in name:
-            raise ValueError(f"env: '=' in key {key!r}")
-        pairs[name] = encode(value, f"env[{key!r}]")
-    return b"".join([b"%b=%b\0" % pair for pair in pairs.items()]), len(pairs)
 
 
 def descriptor(value: object, item: str) -> int:
@@ -214,49 +195,3 @@ def _descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
             _packed_maps.clear()
         packed = _packed_maps[key] = _ops.descriptors(wanted, kept)
     return packed
-
-
-# ---- reading a plan back ------------------------------------------------------------------------
-
-
-def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | bytes | None]:
-    """What a failed step was about, for messages, and the path concerned."""
-    if stage < 100:  # an operation of the table
-        return _describe_op(plan, index)
-    name = _core.stage_name(stage)
-    paths = plan[_HEADER.unpack_from(plan)[3] :].split(b"\0", index + 1)
-    program = os.fsdecode(paths[index if name == "exec" else 0])
-    if name in ("exec", "posix_spawn"):
-        return f"{name} {program!r}", program
-    return f"{name} for {program!r}", None
-
-
-def _operations(plan: bytes) -> list[tuple[int, ...]]:
-    count = _HEADER.unpack_from(plan)[2]
-    end = _HEADER.size + count * _ops.OP.size
-    return list(_ops.OP.iter_unpack(plan[_HEADER.size : end]))
-
-
-def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
-    from .attributes import RLIMITS
-
-    code, _, a, b, text, x, y = _operations(plan)[index]
-    if code == _ops.CHDIR:
-        directory = os.fsdecode(plan[text : plan.index(b"\0", text)])
-        return f"chdir {directory!r}", directory
-    if code == _ops.DUP:
-        return f"fd {a} → {b}", None
-    if code == _ops.KEEP:
-        return f"fd {a}", None
-    if code == _ops.RLIMIT:
-        names = {number: name for name, number in RLIMITS.items()}
-        return f"rlimit {names.get(a, a)} = ({_limit(x)}, {_limit(y)})", None
-    if code == _ops.SETPGID:
-        return f"setpgid {a}", None
-    if code == _ops.UMASK:
-        return f"umask {a:#o}", None
-    return _core.stage_name(code), None
-
-
-def _limit(value: int) -> str:
-    return "unlimited" if value == 2**64 - 1 else str(value)

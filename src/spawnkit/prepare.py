@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from . import streams
+# explain is for `_core.failure`, and loaded beforehand: a start may fail because no file can be
+# opened, and then no module's either.
+from . import explain, streams  # noqa: F401
 from .attributes import SysProcAttr
+from .environment import resolve
 from .lookpath import find_program
-from .plan import STANDARD, check_engine, encode, encode_args, encode_env, pack
+from .plan import STANDARD, check_engine, encode, encode_args, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
 
-    from .plan import Arg, Dir, Environment
-    from .streams import Stream
+    from .plan import Arg, Dir, Environment, File
+
+    Prepared: TypeAlias = tuple[bytes, int, streams.Streams | None]
 
 
 def prepare(
@@ -22,15 +27,19 @@ def prepare(
     path: Arg | None,
     env: Environment | None,
     dir: Dir | None,
-    three: tuple[Stream, Stream, Stream],
+    checked: streams.CheckedThree | None,
+    extra_files: Sequence[File | None],
+    fd_map: Mapping[int, File | None] | None,
+    exec_fd: File | None,
     attr: SysProcAttr | None,
     engine: str | None,
-    feed: bool = False,
-) -> tuple[bytes, int, streams.Streams | None]:
-    """The plan, the engine's number, and the streams, None where all three are inherited.
+    opened: streams.Streams | None = None,
+) -> Prepared:
+    """The plan, the engine's number, and the streams, None where there is nothing to open.
 
+    checked: the three streams as `check_streams` returns them; None: all inherited.
     All input is checked before PATH is searched, and PATH is searched before anything is opened.
-    feed: make a pipe for stdin. Raises ValueError, TypeError and SpawnError.
+    opened: streams some of which are open already. Raises ValueError, TypeError and SpawnError.
     """
     argv = encode_args(args)
     if path is not None:
@@ -40,21 +49,28 @@ def prepare(
     else:
         program = argv[: argv.index(b"\0")]
     directory = None if dir is None else encode_dir(dir)
-    variables = encode_env(env)
-    plain = three[0] is None and three[1] is None and three[2] is None and not feed
-    if not plain:
-        three = streams.check(three, feed)
+    more = None
+    if extra_files or fd_map is not None:
+        more = streams.more_descriptors(extra_files, fd_map, checked or (None, None, None))
     if attr is not None and not isinstance(attr, SysProcAttr):
         raise TypeError(f"attr: a SysProcAttr wanted, not {attr!r}")
     number = 0 if engine is None else check_engine(engine, directory, attr)
-    if path is None and b"/" not in program:
+    # Last of the checks: the PWD that comes with a directory may need getcwd(2).
+    variables = resolve(env, directory)
+    if path is None and exec_fd is None and b"/" not in program:
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
-    opened = None
     wanted = None
-    if not plain:
-        opened = streams.Streams(three, feed)
+    if checked is not None:
+        if opened is None:
+            opened = streams.Streams()
+        opened.open(checked)
         wanted = opened.wanted
+    if more:
+        for target, source in more.items():
+            if source is not None:
+                streams.check_open(source, target)
+        wanted = {**wanted, **more} if wanted else more
     return (
         pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr),
         number,

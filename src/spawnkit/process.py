@@ -9,8 +9,9 @@ import warnings
 
 from . import _core
 from .attributes import ProcAttr, SysProcAttr
+from .environment import resolve
 from .errors import ProcessDone, TimeoutExpired
-from .plan import STANDARD, check_engine, descriptor, encode, encode_args, encode_env, pack
+from .plan import STANDARD, check_engine, descriptor, encode, encode_args, pack
 from .prepare import encode_dir
 from .state import ProcessState
 from .streams import check_open
@@ -133,25 +134,36 @@ class Process:
         went to someone else and cannot be recovered, ChildProcessError when the process is not our
         child, RuntimeError in a process forked since. Stops and continues do not end the wait.
         """
-        state = self._state
-        if state is not None:
-            return state
-        deadline = _core.deadline_after(timeout)
+        state = self.wait_until(_core.deadline_after(timeout))
+        if state is None:
+            raise TimeoutExpired(self._name, timeout or 0.0)
+        return state
+
+    def wait_until(self, deadline: int) -> ProcessState | None:
+        """`wait` with a deadline on time.monotonic_ns(), -1 for none; None when it comes first."""
+        if self._state is not None:
+            return self._state
         self._check()
         result = _core.wait(self._child, deadline)
         if result == _core.TIMEOUT:
-            raise TimeoutExpired(self._name, timeout or 0.0)
+            return None
         if result != _core.OK:
             _core.raise_for(result, self._child, None)
         self._state = self._final
         return self._final
 
+    def note_end(self) -> ProcessState | None:
+        """Its state, if somebody has waited for it below this handle (execution, supervision)."""
+        if self._state is None and not self._over:
+            if self._child.status_known:
+                self._state = self._final
+            elif self._child.pid:
+                self._over = "it did not die when it was killed"  # an orphan by now
+        return self._state
+
     def poll(self) -> ProcessState | None:
         """How it ended, or None while it runs. Does not wait; raises as `wait`."""
-        try:
-            return self.wait(0)
-        except TimeoutExpired:
-            return None
+        return self.wait_until(_core.NOW)
 
     def signal(self, number: int) -> None:
         """Sends it a signal; 0 only asks whether it could.
@@ -248,7 +260,7 @@ def start_process(
     if sys_attr is not None and not isinstance(sys_attr, SysProcAttr):
         raise TypeError(f"sys: a SysProcAttr wanted, not {sys_attr!r}")
     number = check_engine(engine, dir, sys_attr)
-    variables = encode_env(env)
+    variables = resolve(env, None)  # os.StartProcess does not touch PWD; only a Cmd does
     kept = STANDARD if files is None else frozenset()
     plan = pack(program, arguments, len(argv), variables, dir, wanted, kept, sys_attr)
     for target, source in wanted.items():
@@ -265,13 +277,13 @@ def start_process(
         raise
 
 
-def started(process: Process, plan: bytes, engine: int) -> None:
-    """Spawns into a new handle and waits until the program runs.
+def started(process: Process, plan: bytes, engine: int, deadline: int = _core.FOREVER) -> bool:
+    """Spawns into a new handle and waits until the program runs; False: the deadline came first.
 
     Whoever calls this calls `give_up` when an exception strikes before the handle is handed out.
     """
     spawn(plan, engine, _core.PIDFD, process._child)
-    _core.settle(process._child, plan)
+    return _core.settle(process._child, plan, deadline)
 
 
 def give_up(process: Process) -> None:

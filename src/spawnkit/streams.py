@@ -1,24 +1,50 @@
 """The three standard streams: from what the caller names to descriptors of ours.
 
-Who owns what: descriptors the caller gave stay the caller's. Pipes belong to the pump. /dev/null is
-ours, and is closed as soon as the child has its copy.
+Who owns what: descriptors the caller gave stay the caller's. Pipes belong to the pump, but for an
+end that is held (pipes.py), which belongs to its holder. Files and /dev/null that we opened are
+closed as soon as the child has its copy.
 """
 
 from __future__ import annotations
 
+import io
 import os
 
 from . import _core
 from .errors import spawn_error
-from .plan import descriptor
+from .plan import descriptor, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, TypeAlias
+    from typing import Final, Protocol, TypeAlias
 
+    from .pipes import PipeEnd
     from .plan import File
+    from .result import Text
 
-    Stream: TypeAlias = "File | _Named | None"
+    class Reader(Protocol):
+        """Anything that can be read: stdin."""
+
+        def read(self, size: int, /) -> bytes | str | None:
+            """Some of it; empty at the end."""
+
+    class Writer(Protocol):
+        """Anything that can be written: stdout, stderr."""
+
+        def write(self, data: bytes, /) -> object:
+            """Takes all of it, or says how much."""
+
+    class TextWriter(Protocol):
+        """A text stream."""
+
+        def write(self, data: str, /) -> object:
+            """Takes all of it."""
+
+    Path: TypeAlias = str | os.PathLike[str] | os.PathLike[bytes]
+    Stream: TypeAlias = File | Path | _core.Buffer | Reader | Writer | TextWriter | "_Named" | None
+    Three: TypeAlias = tuple[Stream, Stream, Stream]
+    Checked: TypeAlias = "int | _Named | _core.Buffer | OpenedPath | Copied | None"
+    CheckedThree: TypeAlias = tuple[Checked, Checked, Checked]
 
 
 class _Named:
@@ -39,69 +65,237 @@ class _Named:
 PIPE: Final = _Named("PIPE")
 DEVNULL: Final = _Named("DEVNULL")
 STDOUT: Final = _Named("STDOUT")
+HELD: Final = _Named("HELD")  # a pipe whose other end the caller has: Cmd.stdout_pipe()
 
 NAMES = ("stdin", "stdout", "stderr")
 
 
-def check(three: tuple[object, object, object], feed: bool) -> tuple[Stream, Stream, Stream]:
-    """The streams with every file as its number; raises ValueError and TypeError."""
-    if feed and three[0] is not None:
-        raise ValueError("input: given together with stdin")
-    return _check(three[0], 0), _check(three[1], 1), _check(three[2], 2)
+class OpenedPath:
+    """A file that we open for the child."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: bytes) -> None:
+        """path: as the kernel gets it."""
+        self.path = path
 
 
-def _check(stream: object, index: int) -> Stream:
-    if stream is None or stream is DEVNULL:
+class Copied:
+    """A Python reader or writer, which a thread copies from or to."""
+
+    __slots__ = ("object",)
+
+    def __init__(self, object: object) -> None:
+        """object: has read() for stdin, write() for the others."""
+        self.object = object
+
+
+def check_streams(three: Three) -> CheckedThree:
+    """The streams by their kinds; raises ValueError and TypeError."""
+    stdin, stdout, stderr = three
+    if stderr is not None and stderr is stdout and _is_shared(stdout):
+        stderr = STDOUT
+    checked = _check(stdin, 0), _check(stdout, 1), _check(stderr, 2)
+    if (
+        type(checked[1]) is OpenedPath
+        and type(checked[2]) is OpenedPath
+        and checked[1].path == checked[2].path
+    ):
+        # Opened twice, each would write over what the other has written.
+        return checked[0], checked[1], STDOUT
+    return checked
+
+
+def is_copied(three: CheckedThree) -> bool:
+    """Is there a Python reader or writer among them?"""
+    return type(three[0]) is Copied or type(three[1]) is Copied or type(three[2]) is Copied
+
+
+def _is_shared(stream: object) -> bool:
+    return not isinstance(stream, (int, str, bytes, _Named))
+
+
+def _check(stream: Stream, index: int) -> Checked:
+    if stream is None or stream is DEVNULL or stream is HELD:
         return stream
+    name = NAMES[index]
     if stream is PIPE:
         if index == 0:
-            raise ValueError("stdin: PIPE; give the data as input= instead")
-        return stream
+            raise ValueError("stdin: PIPE; give the data, or use Cmd.stdin_pipe()")
+        return PIPE
     if stream is STDOUT:
         if index != 2:
-            raise ValueError(f"{NAMES[index]}: STDOUT is for stderr only")
-        return stream
-    return descriptor(stream, NAMES[index])
+            raise ValueError(f"{name}: STDOUT is for stderr only")
+        return STDOUT
+    if isinstance(stream, (bytes, bytearray, memoryview)):
+        if index:
+            raise TypeError(f"{name}: a path is a str or PathLike, not {type(stream).__name__}")
+        return check_input(stream, name)
+    if isinstance(stream, (str, os.PathLike)):
+        path = encode(stream, name)
+        if not path:
+            raise ValueError(f"{name}: empty path")
+        return OpenedPath(path)
+    if not has_descriptor(stream):
+        method = "write" if index else "read"
+        if hasattr(stream, method):
+            if getattr(stream, "closed", False) is True:
+                raise ValueError(f"{name}: {stream!r} is closed")
+            return Copied(stream)
+    return descriptor(stream, name)
+
+
+def as_input(data: object, text: Text | None) -> _core.Buffer:
+    """`input` as bytes; str needs an encoding."""
+    if isinstance(data, str):
+        if text is None:
+            raise TypeError("input: bytes wanted, not str; or give an encoding")
+        return data.encode(*text)
+    return check_input(data, "input")
+
+
+def check_input(data: object, name: str) -> _core.Buffer:
+    """Bytes to feed; raises TypeError and ValueError."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name}: bytes wanted, not {type(data).__name__}")
+    try:
+        contiguous = memoryview(data).contiguous
+    except ValueError as error:  # a memoryview that was released
+        raise ValueError(f"{name}: {error}") from None
+    if not contiguous:
+        raise ValueError(f"{name}: the bytes of this memoryview do not lie together")
+    return data
+
+
+def has_descriptor(file: object) -> bool:
+    """Can the child be given this file's own descriptor, and would that mean the same?
+
+    Not so for a GzipFile and its like: it has a descriptor, of the compressed file beneath.
+    """
+    if type(file) is int:
+        return True
+    fileno = getattr(file, "fileno", None)
+    if fileno is None:
+        return False
+    inner = file
+    try:
+        if isinstance(inner, io.TextIOWrapper):
+            inner = inner.buffer
+        if isinstance(inner, (io.BufferedReader, io.BufferedWriter, io.BufferedRandom)):
+            inner = inner.raw
+        if isinstance(inner, (io.BufferedIOBase, io.TextIOBase)):
+            return False
+        fileno()
+    except io.UnsupportedOperation:
+        return False
+    except Exception:
+        return True  # closed or detached, say: `descriptor` will tell
+    return True
 
 
 class Streams:
-    """What three streams need, opened for one spawn.
+    """What the streams of one child need, opened for one spawn.
 
     wanted: the map for the plan. pump: what is ours of it; C writes the descriptors into it, so
     that an exception at any point finds them there. captures: are stdout and stderr gathered?
+    copied: ends of ours and the Python objects they are copied from or to.
     Whatever happens, all that is ours is closed at the latest with this object.
     """
 
-    __slots__ = ("captures", "pump", "wanted")
+    __slots__ = ("_fed", "captures", "copied", "fed", "pump", "sinks", "wanted")
 
-    def __init__(self, three: tuple[Stream, Stream, Stream], feed: bool) -> None:
-        """`three` as `check` returns them. feed: make a pipe for stdin. Raises SpawnError."""
-        self.pump = pump = _core.new_pump()
-        self.captures = (three[1] is PIPE, three[2] is PIPE)
-        pipes = (1 if feed else 0) | self.captures[0] << 1 | self.captures[1] << 2
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self.pump = _core.new_pump()
+        self.captures = (False, False)
+        self.copied: list[tuple[PipeEnd, object]] = []
+        self.fed = False
+        self.sinks: dict[int, io.BytesIO] = {}
+        self.wanted: dict[int, int | None] = {}
+
+    def open(self, three: CheckedThree) -> None:
+        """Opens what is needed for `three`, as `check` returns them. Raises SpawnError."""
+        try:
+            self._open(three)
+        except BaseException:
+            self.close()  # not when the exception is collected: somebody may keep it
+            raise
+
+    def _open(self, three: CheckedThree) -> None:
+        pump = self.pump
+        parts = 0
         named = False  # is there more to do than pipes?
+        self.captures = (three[1] is PIPE, three[2] is PIPE)
         # The caller's first: a number that is not open must not come to mean a pipe of ours.
         for index, stream in enumerate(three):
-            if stream is not None and stream is not PIPE:
-                named = True
-                if type(stream) is int:
-                    check_open(stream, index)
-                elif stream is DEVNULL:
-                    pipes |= 8
-                elif stream is STDOUT and three[1] is None:
+            if stream is None or stream is HELD:
+                continue
+            if stream is PIPE:
+                parts |= 1 << index
+                continue
+            named = True
+            kind = type(stream)
+            if kind is int:
+                check_open(stream, index)  # type: ignore[arg-type]
+            elif stream is DEVNULL:
+                parts |= _core.NULL_DEVICE
+            elif stream is STDOUT:
+                if three[1] is None:
                     check_open(1, 2)
-        self.wanted = _core.open_pump(pump, pipes)
+            elif kind is not OpenedPath:
+                parts |= 1 << index
+        _core.open_pump(pump, parts)
+        if named:
+            self._open_named(three)
+        self.wanted = wanted = _core.ends_for_child(pump)
         if named:
             for index, stream in enumerate(three):
                 if stream is DEVNULL:
-                    self.wanted[index] = pump.null
+                    wanted[index] = pump.null
                 elif stream is STDOUT:
-                    self.wanted[2] = self.wanted.get(1, 1)
+                    wanted[2] = wanted.get(1, 1)
                 elif type(stream) is int:
-                    self.wanted[index] = stream
+                    wanted[index] = stream
+
+    def _open_named(self, three: CheckedThree) -> None:
+        for index, stream in enumerate(three):
+            if isinstance(stream, OpenedPath):
+                item = f"{NAMES[index]} {os.fsdecode(stream.path)!r}"
+                _core.open_path(self.pump, index, stream.path, item)
+            elif isinstance(stream, Copied):
+                self.copied.append((self.hold(index), stream.object))
+            elif isinstance(stream, (bytes, bytearray, memoryview)):
+                self._fed = _core.feed_pump(self.pump, stream)
+                self.fed = True
+
+    def pipe(self, index: int) -> PipeEnd:
+        """A pipe for one stream, whose other end is the caller's."""
+        _core.open_pump(self.pump, 1 << index)
+        return self.hold(index)
+
+    def hold(self, index: int) -> PipeEnd:
+        """Our end of a pipe that was made, for Python code to read or write."""
+        from .pipes import PipeEnd
+
+        return PipeEnd(self.pump, index)
+
+    @property
+    def refused(self) -> bool:
+        """Did the child close its stdin before it had all of the input?"""
+        return bool(self.pump.refused)
+
+    def output(self, index: int) -> bytes | None:
+        """What was gathered from stdout (1) or stderr (2); None where it was not captured."""
+        return _core.gathered(self.pump, index, self.sinks) if self.captures[index - 1] else None
 
     def close(self) -> None:
-        """Closes all that is ours; harmless when repeated."""
+        """Closes all that is ours, but not pipes that are the caller's; harmless when repeated."""
+        for end, _ in self.copied:
+            end.close()
+        if self.fed:
+            # Until now the caller could not resize a bytearray; and a memoryview that is collected
+            # in a cycle together with what was made from it crashes some interpreters.
+            _core.release_view(self._fed)
         _core.close_pump(self.pump)
 
     def __del__(self) -> None:
@@ -118,4 +312,32 @@ def check_open(fd: int, target: int) -> None:
     try:
         os.get_inheritable(fd)
     except OSError as error:
-        raise spawn_error(error.errno, "descriptors", f"fd {fd} → {target}") from None
+        item = f"fd {fd} → {target}"
+        raise spawn_error(error.errno, "descriptors", item, hint="not open") from None
+
+
+def more_descriptors(
+    extra_files: object, fd_map: object, three: CheckedThree
+) -> dict[int, int | None]:
+    """`extra_files` and `fd_map` as one map of the child's numbers to ours (None: closed).
+
+    Raises ValueError and TypeError, also for a number that is given twice.
+    """
+    wanted: dict[int, int | None] = {}
+    if extra_files:
+        if not isinstance(extra_files, (list, tuple)):
+            raise TypeError(f"extra_files: a list or tuple wanted, not {extra_files!r}")
+        for index, file in enumerate(extra_files):
+            item = f"extra_files[{index}]"
+            wanted[3 + index] = None if file is None else descriptor(file, item)
+    if fd_map is not None:
+        if not hasattr(fd_map, "items"):
+            raise TypeError(f"fd_map: a mapping wanted, not {fd_map!r}")
+        for key, file in fd_map.items():
+            target = descriptor(key, f"fd_map key {key!r}")
+            if target in wanted:
+                raise ValueError(f"fd_map: {target} is extra_files[{target - 3}] already")
+            if target < 3 and three[target] is not None:
+                raise ValueError(f"fd_map: {target} is given as {NAMES[target]} already")
+            wanted[target] = None if file is None else descriptor(file, f"fd_map[{target}]")
+    return wanted

@@ -42,6 +42,7 @@ static const struct name calls[] = {
     {"dup3", SYS_dup3},
     {"execve", SYS_execve},
     {"execveat", SYS_execveat},
+    {"faccessat2", SYS_faccessat2},
     {"fcntl", SYS_fcntl},
     {"futex", SYS_futex},
     {"getdents64", SYS_getdents64},

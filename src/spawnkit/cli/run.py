@@ -9,6 +9,7 @@ import time
 
 from ..attributes import RLIMITS, SysProcAttr
 from ..cmd import Cmd
+from ..environment import Env
 from ..errors import SpawnError, TimeoutExpired
 from ..streams import DEVNULL
 from .output import say
@@ -129,18 +130,16 @@ def _command(arguments: argparse.Namespace) -> Cmd:
         umask=arguments.umask,
         rlimits=dict(_limit(text) for text in arguments.rlimit or ()),
     )
-    env = None
-    if arguments.clean_env or arguments.env:
-        env = {} if arguments.clean_env else dict(os.environb)
-        for text in arguments.env or ():
-            name, equals, value = os.fsencode(text).partition(b"=")
-            if not equals:
-                raise ValueError(f"--env: NAME=VALUE wanted, not {text!r}")
-            env[name] = value
+    env = Env.empty() if arguments.clean_env else Env.inherit()
+    for text in arguments.env or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--env: NAME=VALUE wanted, not {text!r}")
+        env = env.set(name, value)
     return Cmd(
         *arguments.command,
         dir=arguments.dir,
-        env=env,
+        env=env if arguments.clean_env or arguments.env else None,
         stdin=DEVNULL if arguments.null else None,
         attr=attr,
         engine=arguments.engine,

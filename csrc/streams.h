@@ -1,0 +1,19 @@
+/* What streams.c and pump.c share. */
+#ifndef SK_STREAMS_H
+#define SK_STREAMS_H
+
+#include "core.h"
+#include "guard.h"
+
+void sk__close_fd(int32_t *fd);
+
+/* Gives a stream that has turned out to be long a pipe of SK_WIDE bytes, if the user may have it: fewer
+ * sleeps for both sides. Not from the start: all of a user's pipes together are limited
+ * (pipe-user-pages-soft, pipe(7)), and beyond that each new one has two pages only. */
+#define SK_WIDE (256 << 10)
+void sk__widen(sk_pump *pump, int stream);
+
+/* write(2) that raises no SIGPIPE, whatever the process wants to happen on one. */
+long sk__write_quietly(int fd, const void *data, size_t size);
+
+#endif

@@ -1,0 +1,61 @@
+"""CancelToken: one word that ends any number of commands. Go's cancellable `context`."""
+
+from __future__ import annotations
+
+from _thread import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .cmd import Cmd
+
+__all__ = ["CancelToken"]
+
+
+class CancelToken:
+    """Ends the commands it was given to (`cancel=token`), from any thread or signal handler.
+
+    action: what is done to each, called with its Cmd, in the thread that looks after the command;
+        None: SIGKILL. Whatever `wait_delay` leaves running afterwards is killed.
+
+    A token that was cancelled stays so: a command started with it raises Cancelled at once.
+    """
+
+    __slots__ = ("__weakref__", "_bells", "_cancelled", "_lock", "action")
+
+    def __init__(self, action: Callable[[Cmd], object] | None = None) -> None:
+        """See the class. Raises TypeError for an action that cannot be called."""
+        if action is not None and not callable(action):
+            raise TypeError(f"action: something to call wanted, not {action!r}")
+        self.action = action
+        self._cancelled = False
+        self._bells: set[Callable[[], None]] = set()
+        self._lock = RLock()  # re-entrant: a signal handler may interrupt its own thread in here
+
+    @property
+    def cancelled(self) -> bool:
+        """Has `cancel` been called?"""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Cancels the commands that have this token. Returns at once; again it does nothing."""
+        with self._lock:
+            self._cancelled = True
+            bells = list(self._bells)
+        for ring in bells:
+            ring()
+
+    def attach(self, ring: Callable[[], None]) -> None:
+        """From now on `cancel` calls `ring`; the caller looks at `cancelled` afterwards."""
+        with self._lock:
+            self._bells.add(ring)
+
+    def detach(self, ring: Callable[[], None]) -> None:
+        """The other way round; harmless when repeated."""
+        with self._lock:
+            self._bells.discard(ring)
+
+    def __repr__(self) -> str:
+        """<CancelToken: cancelled>."""
+        return f"<CancelToken: {'cancelled' if self._cancelled else 'not cancelled'}>"

@@ -1,0 +1,112 @@
+"""Copier: one thread between a Python reader or writer and one of a child's streams.
+
+Go's copying goroutines. A thread, because a reader or writer of the caller's may block for as long
+as it likes, and the child's other streams, its deadline and its end must not wait for it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+
+from .pipes import CHUNK, WIDE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from .pipes import PipeEnd
+
+UTF8 = ("utf-8", "strict")
+
+
+class Copier:
+    """Copies between a pipe's end and an object until one of them is at its end or fails.
+
+    Then it closes its end: a child whose output nobody takes any more gets SIGPIPE instead of
+    waiting for ever, one whose input is over gets its end of file.
+    over: it has finished. error: what the object raised. at_end: a reader has nothing more to give.
+    refused: the child closed its stdin before that.
+    """
+
+    __slots__ = ("_object", "_over_now", "_text", "at_end", "end", "error", "over", "refused")
+
+    def __init__(
+        self, end: PipeEnd, object: Any, text: tuple[str, str] | None, over_now: Callable[[], None]
+    ) -> None:
+        """text: encoding and error handler for text objects. over_now: called at the end."""
+        self.end = end
+        self.error: BaseException | None = None
+        self.over = self.at_end = False
+        self.refused = False
+        self._object = object
+        self._text = text or UTF8
+        self._over_now = over_now
+
+    @property
+    def feeds(self) -> bool:
+        """Is it the child's stdin that it serves?"""
+        return self.end.writable()
+
+    def start(self) -> None:
+        """Starts the thread; RuntimeError where none can be had."""
+        from threading import Thread
+
+        # A daemon: at the interpreter's exit nobody is to wait for a child that lives on.
+        Thread(target=self._run, name=f"spawnkit copier {self.end!r}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            if self.feeds:
+                self._feed()
+            else:
+                self._gather()
+        except BaseException as error:
+            if not self.end.closed:  # else it only says that the end was closed to stop us
+                self.error = error
+        finally:
+            self.end.close()
+            self._object = None  # it may lead back here
+            self.over = True
+            self._over_now()
+
+    def _feed(self) -> None:
+        # read1 gives what is there, where read would wait for a full chunk.
+        read = getattr(self._object, "read1", None) or self._object.read
+        encode = codecs.getincrementalencoder(self._text[0])(self._text[1]).encode
+        while not self.refused and (data := read(CHUNK)):
+            self._put(encode(data) if isinstance(data, str) else data)
+        self.at_end = not self.refused
+        if self.at_end and data is None:
+            raise BlockingIOError(f"stdin: {self._object!r} is in non-blocking mode")
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self.end.write(data)
+        except BrokenPipeError:  # its right: a program need not read its input
+            self.refused = True
+
+    def _gather(self) -> None:
+        write = self._object.write
+        if isinstance(self._object, io.TextIOBase):
+            # Of a character that a chunk cuts in two, the decoder keeps the first half.
+            decoder = codecs.getincrementaldecoder(self._text[0])(self._text[1])
+            for data in self._chunks():
+                write(decoder.decode(data))
+            write(decoder.decode(b"", True))
+            return
+        for data in self._chunks():
+            done = write(data)
+            while type(done) is int and 0 < done < len(data):  # a raw file may take less
+                data = data[done:]
+                done = write(data)
+
+    def _chunks(self) -> Iterator[bytes]:
+        take, size, seen = self.end.take, CHUNK, 0
+        while data := take(size):
+            yield data
+            seen += len(data)
+            if seen > WIDE and size != WIDE:
+                self.end.widen()
+                size = WIDE

@@ -1,0 +1,99 @@
+"""`execute`: start, feed and gather, wait. The short way for a command without any Python between.
+
+What it cannot do (readers and writers, a token, a delay) is supervise.py's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import _core, process
+from .errors import ExitError, TimeoutExpired
+from .result import Result
+from .state import ProcessState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .attributes import SysProcAttr
+    from .plan import Arg
+    from .result import Text
+    from .streams import Streams
+
+# After Ctrl-C at a terminal the child has had the signal too, and may be tidying up.
+INTERRUPT_GRACE = 0.25
+
+
+def execute(
+    child: _core.Child,
+    plan: bytes,
+    engine: int,
+    streams: Streams | None,
+    name: Arg,
+    timeout: float | None,
+    deadline: int,
+    check: bool,
+    attr: SysProcAttr | None,
+    text: Text | None,
+) -> Result:
+    """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams."""
+    try:
+        flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
+        process.spawn(plan, engine, flags, child)
+        # From here on the child is at work too: what can be done now costs no time.
+        result = Result(ProcessState(child))
+        if streams is None:
+            outcome = _core.wait(child, deadline)
+        else:
+            outcome = _core.pump(streams.pump, child, deadline, streams.sinks)
+            _gather(streams, result)
+        if outcome != _core.OK:
+            if outcome == _core.TIMEOUT:
+                raise _expired(child, streams, result, name, timeout or 0.0, text)
+            _core.raise_for(outcome, child, plan)
+        if check and child.status != 0:
+            if text is not None:
+                result.decode_somehow(text)
+            raise ExitError(os.fsdecode(name), result.state, result.stdout, result.stderr)
+        if text is not None:
+            result.decode(text)
+        return result
+    except BaseException as error:
+        process.end(child, grace_for(error, attr))
+        raise
+    finally:
+        if streams is not None:
+            streams.close()
+
+
+def grace_for(error: BaseException, attr: SysProcAttr | None) -> float:
+    """How long a child may take to end by itself: only after a Ctrl-C that it has had too."""
+    own_group = attr is not None and (attr.setsid or attr.setpgid)
+    return INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) and not own_group else 0.0
+
+
+def _gather(streams: Streams, result: Result) -> None:
+    if streams.captures[0]:
+        result.stdout = _core.gathered(streams.pump, 1, streams.sinks)
+    if streams.captures[1]:
+        result.stderr = _core.gathered(streams.pump, 2, streams.sinks)
+    if streams.fed:
+        result.broken_pipe = streams.refused
+
+
+def _expired(
+    child: _core.Child,
+    streams: Streams | None,
+    result: Result,
+    name: Arg,
+    timeout: float,
+    text: Text | None,
+) -> TimeoutExpired:
+    stage = _core.setup_stage(child)
+    ended = process.end(child)
+    if streams is not None:
+        _core.drain_pump(streams.pump)
+        _gather(streams, result)
+    if text is not None:
+        result.decode_somehow(text)
+    state = result.state if ended and stage is None and child.status_known else None
+    return TimeoutExpired(os.fsdecode(name), timeout, result.stdout, result.stderr, state, stage)

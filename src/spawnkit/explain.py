@@ -1,0 +1,132 @@
+"""From a step that failed to words: what it was about, and what is behind its errno.
+
+Reads the launch plan back. Words come from what is in memory; what needs files, or further modules,
+is only tried: a start may have failed because there are no descriptors left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import _core, _ops
+from .attributes import RLIMITS
+from .plan import _HEADER
+
+# What a file on the way from a program to the code that runs it can be the reason of.
+_OF_FILES = frozenset(
+    (
+        errno.ENOENT,
+        errno.EACCES,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOEXEC,
+    )
+)
+
+
+def explain(
+    plan: bytes, stage: int, index: int, number: int | None
+) -> tuple[str, str | bytes | None, str]:
+    """Item, filename and hint of a step that failed with an errno; None: the child died in it."""
+    item, filename = describe(plan, stage, index)
+    hint = ""
+    try:
+        name = _core.stage_name(stage)
+        if name in ("exec", "posix_spawn"):
+            program = _path(plan, index if name == "exec" else 0)
+            if number in _OF_FILES:
+                from .program_file import look_into
+
+                part, path, hint = look_into(program, _directory(plan), number)
+                if part:
+                    return part, os.fsdecode(path), hint
+            elif number == errno.E2BIG:
+                from .exec_limits import too_big
+
+                hint = too_big(program, *_arguments(plan), _stack_limit(plan))
+            elif number == errno.EAGAIN and name == "exec":
+                hint = "the limit on processes, RLIMIT_NPROC, is reached"
+        elif stage < 100 and number == errno.EBADF and _operations(plan)[index][0] == _ops.DUP:
+            hint = "not open, or a target above RLIMIT_NOFILE"
+    except Exception:
+        # A file that changes under us, no memory, no descriptors: the error that is being
+        # explained must come out all the same.
+        return item, filename, ""
+    return item, filename, hint
+
+
+# ---- reading a plan back ------------------------------------------------------------------------
+
+
+def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | None]:
+    """What a failed step was about, for messages, and the path concerned."""
+    if stage < 100:  # an operation of the table
+        return _describe_op(plan, index)
+    name = _core.stage_name(stage)
+    program = os.fsdecode(_path(plan, index if name == "exec" else 0))
+    if name in ("exec", "posix_spawn"):
+        return f"{name} {program!r}", program
+    return f"{name} for {program!r}", None
+
+
+def _path(plan: bytes, index: int) -> bytes:
+    start = _HEADER.unpack_from(plan)[3]
+    return plan[start:].split(b"\0", index + 1)[index]
+
+
+def _arguments(plan: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Arguments and variables."""
+    _, _, _, start, paths, argc, envc, _ = _HEADER.unpack_from(plan)
+    strings = plan[start:].split(b"\0")[paths:]
+    return strings[:argc], strings[argc : argc + envc]
+
+
+def _operations(plan: bytes) -> list[tuple[int, ...]]:
+    count = _HEADER.unpack_from(plan)[2]
+    end = _HEADER.size + count * _ops.OP.size
+    return list(_ops.OP.iter_unpack(plan[_HEADER.size : end]))
+
+
+def _directory(plan: bytes) -> bytes:
+    """Where the child executes its program; b"" where that is our own directory."""
+    for code, _, _, _, text, _, _ in _operations(plan):
+        if code == _ops.CHDIR:
+            return _text(plan, text)
+    return b""
+
+
+def _stack_limit(plan: bytes) -> int | None:
+    """The RLIMIT_STACK that the child sets for itself; None: ours."""
+    for code, _, which, _, _, soft, _ in _operations(plan):
+        if code == _ops.RLIMIT and which == RLIMITS["STACK"]:
+            return soft
+    return None
+
+
+def _text(plan: bytes, start: int) -> bytes:
+    return plan[start : plan.index(b"\0", start)]
+
+
+def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
+    code, _, a, b, text, x, y = _operations(plan)[index]
+    if code == _ops.CHDIR:
+        directory = os.fsdecode(_text(plan, text))
+        return f"chdir {directory!r}", directory
+    if code == _ops.DUP:
+        return f"fd {a} → {b}", None
+    if code == _ops.KEEP:
+        return f"fd {a}", None
+    if code == _ops.RLIMIT:
+        names = {number: name for name, number in RLIMITS.items()}
+        return f"rlimit {names.get(a, a)} = ({_limit(x)}, {_limit(y)})", None
+    if code == _ops.SETPGID:
+        return f"setpgid {a}", None
+    if code == _ops.UMASK:
+        return f"umask {a:#o}", None
+    return _core.stage_name(code), None
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == 2**64 - 1 else str(value)

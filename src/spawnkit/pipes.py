@@ -1,0 +1,154 @@
+"""PipeEnd: our end of one of a child's streams, read or written by the caller or by a copier.
+
+Safe between threads: closing an end wakes whoever waits at it, and its descriptor is closed by the
+last thread out, never under another one's system call. Otherwise
+  1. thread A finds the end open and is about to read descriptor 7;
+  2. thread B closes 7, and thread C opens a file, which becomes 7;
+  3. A reads, and takes data out of C's file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from _thread import RLock
+
+from . import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+CHUNK = 1 << 16  # what a pipe holds
+WIDE = 1 << 18  # what it holds once it is widened
+
+
+class PipeEnd(io.RawIOBase):
+    """One end of a pipe to a child: stdin is written, stdout and stderr are read.
+
+    A write goes out whole, and raises BrokenPipeError when nobody reads. `close` may be called
+    from any thread, and again; a read or write that waits then raises ValueError.
+    """
+
+    def __init__(self, pump: _core.Pump, stream: int) -> None:
+        """Takes over an open end of the pump."""
+        super().__init__()
+        self._lock = RLock()  # re-entrant: a signal handler may close what it interrupts
+        self._users = 0
+        self._over = False  # nothing more is read or written
+        self._left: int | None = None  # after `finish`: how much may still be read
+        self._stream = stream
+        self._pump = pump
+        _core.hold_end(pump, stream)
+        self._fd: int = pump.ours[stream]
+
+    def readable(self) -> bool:
+        """Is it stdout or stderr?"""
+        return self._stream != 0
+
+    def writable(self) -> bool:
+        """Is it stdin?"""
+        return self._stream == 0
+
+    def fileno(self) -> int:
+        """The descriptor: close-on-exec, and in non-blocking mode."""
+        with self._lock:
+            self._check()
+            return self._fd
+
+    def take(self, size: int) -> bytes:
+        """What is there, up to `size` bytes, after waiting for some; b"" at the end."""
+        self._enter()
+        try:
+            while self._await():
+                wanted = size if self._left is None else min(size, self._left)
+                try:
+                    data = os.read(self._fd, wanted) if wanted else b""
+                except BlockingIOError:
+                    continue  # somebody else was faster
+                if self._left is not None:
+                    self._left -= len(data)
+                return data
+            return b""
+        finally:
+            self._leave()
+
+    def readinto(self, buffer: Buffer) -> int:
+        """See io.RawIOBase."""
+        if self._stream == 0:
+            raise io.UnsupportedOperation("not readable")
+        with memoryview(buffer).cast("B") as view:
+            data = self.take(len(view))
+            view[: len(data)] = data
+            return len(data)
+
+    def write(self, data: Buffer) -> int:
+        """Writes all of it. BrokenPipeError: the program (and whoever has its stdin) is gone."""
+        if self._stream != 0:
+            raise io.UnsupportedOperation("not writable")
+        self._enter()
+        try:
+            with memoryview(data).cast("B") as view:
+                done = 0
+                while done < len(view):
+                    if not self._await():
+                        raise ValueError("write to a closed pipe")
+                    done += _core.write_end(self._pump, 0, view[done:])
+                return done
+        finally:
+            self._leave()
+
+    def widen(self) -> None:
+        """Makes the pipe larger, for a stream that has turned out to be long."""
+        with self._lock:
+            if not self._over:
+                _core.widen_end(self._pump, self._stream)
+
+    def finish(self) -> None:
+        """Ends the stream after what is in the pipe now, whoever still writes."""
+        with self._lock:
+            if self._over or self._left is not None:
+                return
+            self._left = _core.left_in_end(self._pump, self._stream)
+            _core.stop_end(self._pump, self._stream)
+
+    def close(self) -> None:
+        """Closes it; the descriptor goes with the last thread that is using it."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                if self._users:
+                    _core.stop_end(self._pump, self._stream)
+                else:
+                    _core.close_end(self._pump, self._stream)
+        super().close()
+
+    def __del__(self) -> None:
+        """For an end that nobody closed."""
+        try:
+            pump, over, users = self._pump, self._over, self._users
+        except AttributeError:  # __init__ did not finish
+            return
+        if not over or users:
+            _core.close_end(pump, self._stream)
+
+    def _check(self) -> None:
+        if self._over:
+            raise ValueError("I/O operation on closed pipe")
+
+    def _enter(self) -> None:
+        with self._lock:
+            self._check()
+            self._users += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._over and not self._users:
+                _core.close_end(self._pump, self._stream)
+
+    def _await(self) -> bool:
+        """Waits until it is ready. False: finished, with nothing left. ValueError: closed."""
+        ready = self._left is None and _core.await_end(self._pump, self._stream)
+        self._check()
+        return ready or bool(self._left)

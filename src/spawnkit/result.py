@@ -1,0 +1,81 @@
+"""Result: how a command ended and what it wrote."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from .state import ProcessState
+
+    Text: TypeAlias = tuple[str, str]  # encoding, error handler
+
+__all__ = ["Result"]
+
+
+class Result:
+    """What `run` returns.
+
+    state: a ProcessState.
+    stdout, stderr: bytes, or str where an encoding was asked for; None for a stream that was not
+        captured.
+    broken_pipe: the program closed its stdin, or ended, before it had read all of its input. Not
+        an error: a program need not read it.
+    """
+
+    __slots__ = ("broken_pipe", "state", "stderr", "stdout")
+
+    def __init__(
+        self,
+        state: ProcessState,
+        stdout: Any = None,
+        stderr: Any = None,
+        broken_pipe: bool = False,
+    ) -> None:
+        """See the class."""
+        self.state = state
+        self.stdout = stdout
+        self.stderr = stderr
+        self.broken_pipe = broken_pipe
+
+    def _key(self) -> tuple[object, ...]:
+        return self.state, self.stdout, self.stderr, self.broken_pipe
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when state and outputs are."""
+        return self._key() == other._key() if isinstance(other, Result) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By value."""
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        """Result(<ProcessState …>, stdout=…, stderr=…)."""
+        broken = ", broken_pipe=True" if self.broken_pipe else ""
+        return f"Result({self.state!r}, stdout={self.stdout!r}, stderr={self.stderr!r}{broken})"
+
+    def decode(self, text: Text) -> None:
+        """Turns what was captured into str; UnicodeDecodeError as the error handler says."""
+        if isinstance(self.stdout, bytes):
+            self.stdout = self.stdout.decode(*text)
+        if isinstance(self.stderr, bytes):
+            self.stderr = self.stderr.decode(*text)
+
+    def decode_somehow(self, text: Text) -> None:
+        """The same for an exception: its news must not be lost to a character cut in two."""
+        encoding, errors = text
+        self.decode((encoding, "backslashreplace" if errors == "strict" else errors))
+
+
+def check_text(encoding: str | None, errors: str) -> Text | None:
+    """The pair that `decode` takes; TypeError, LookupError for an encoding nobody knows."""
+    if encoding is None:
+        return None
+    import codecs
+
+    for name, value in (("encoding", encoding), ("errors", errors)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: a name wanted, not {value!r}")
+    codecs.lookup(encoding)
+    codecs.lookup_error(errors)
+    return encoding, errors
