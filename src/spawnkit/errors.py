@@ -39,6 +39,7 @@ class SpawnError(Error, OSError):
     errno: as the system call gave it; None when no call failed but the child died.
     filename: the path concerned, else None.
     signal: what killed the child before its program ran, else None.
+    hint: what is known beyond that, as its message ends; "" when nothing is.
 
     Follows Go's `*PathError` from os.StartProcess, with the failing step named.
     """
@@ -46,12 +47,13 @@ class SpawnError(Error, OSError):
     stage: str
     item: str
     signal: int | None
+    hint: str = ""
 
     def __str__(self) -> str:
         """The item and what went wrong with it."""
         if self.signal is not None:
             return f"{self.item}: died before exec (signal {self.signal})"
-        return f"{self.item}: {self.strerror or 'died before exec'}{self._hint()}"
+        return f"{self.item}: {self.strerror or 'died before exec'}{self.hint or self._hint()}"
 
     def __repr__(self) -> str:
         """SpawnError(stage='chdir', item="chdir '/nope'", errno=2)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import warnings
 
 from . import _core
 from .attributes import ProcAttr, SysProcAttr
-from .errors import ProcessDone, TimeoutExpired
+from .errors import ProcessDone, SpawnError, TimeoutExpired
 from .plan import STANDARD, check_engine, descriptor, encode, encode_args, encode_env, pack
 from .prepare import encode_dir
 from .state import ProcessState
@@ -18,8 +19,12 @@ from .streams import check_open
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import TypeVar
 
     from .plan import Arg, File
+
+    T = TypeVar("T")
 
 __all__ = ["INTERRUPT", "KILL", "Process", "find_process", "start_process"]
 
@@ -27,6 +32,8 @@ INTERRUPT = 2  # SIGINT: Go's os.Interrupt
 KILL = 9  # SIGKILL: Go's os.Kill
 
 _RELEASED = "the process handle was released"
+
+_BUSY_FOR = 250.0  # milliseconds
 
 # Children nobody will wait for any more: dropped handles, and processes that outlived a SIGKILL.
 # Each spawn takes the ones that have ended, so none stays a zombie for long.
@@ -52,10 +59,42 @@ def reap_orphans() -> None:
 
 
 def spawn(plan: bytes, engine: int, flags: int, child: _core.Child) -> None:
-    """The one way to a child: tidy up, spawn."""
+    """The one way to a child: tidy up, spawn.
+
+    RuntimeError if this thread holds the write lock; while others do, it waits.
+    """
     if _orphans:
         reap_orphans()
-    _core.spawn(child, plan, engine, flags)
+    if not _core.spawn(child, plan, engine, flags):
+        _core.spawn_in_turn(child, plan, engine, flags)
+
+
+def retry_busy(attempt: Callable[[], T], deadline: int = _core.FOREVER) -> T:
+    """What `attempt` returns, tried again while its program is open for writing (ETXTBSY).
+
+    A writer that has closed the file may have left a copy of its descriptor in a child, which
+    closes it at its exec: a matter of milliseconds. Pauses of 1, 2, 4, … ms, 0.25 s altogether,
+    none beyond `deadline` (as _core.deadline_after gives it); then the last attempt's SpawnError.
+    """
+    pause, paused = 1.0, 0.0
+    while True:
+        try:
+            return attempt()
+        except SpawnError as error:
+            if error.errno != errno.ETXTBSY or error.stage not in ("exec", "posix_spawn"):
+                raise
+            pause = min(pause, _BUSY_FOR - paused)
+            if deadline != _core.FOREVER:
+                pause = min(pause, (deadline - time.monotonic_ns()) / 1e6)
+            if pause <= 0:
+                error.hint = " (open for writing elsewhere)"
+                if paused:
+                    retried = f"{paused / 1000:.2g} s of retries"
+                    error.hint = f" (open for writing elsewhere, still so after {retried})"
+                raise
+        time.sleep(pause / 1000)
+        paused += pause
+        pause *= 2
 
 
 def end(child: _core.Child, grace: float = 0.0) -> bool:
@@ -117,6 +156,19 @@ class Process:
         """
         fd = self._child.pidfd
         return None if self._over or fd < 0 else int(fd)
+
+    def handle(self) -> AbstractContextManager[int]:
+        """A pidfd that is valid until the end of the `with` block, whoever waits meanwhile.
+
+        >>> with process.handle() as pidfd:  # doctest: +SKIP
+        ...     select.select([pidfd], [], [])
+
+        A duplicate of our own, close-on-exec, closed with the block. It means this process also
+        after its end. The `with` raises ProcessDone once the process was waited for or the handle
+        released, OSError with ENOSYS where the kernel gives no pidfd, another OSError when no
+        descriptor is free, RuntimeError in a process forked since. Go's `Process.WithHandle`.
+        """
+        return _Handle(self)
 
     @property
     def state(self) -> ProcessState | None:
@@ -219,6 +271,42 @@ class Process:
             _core.drop(child)
 
 
+class _Handle:
+    """What `Process.handle` returns; for one `with` statement at a time."""
+
+    __slots__ = ("_pidfd", "_process")
+
+    def __init__(self, process: Process) -> None:
+        """Opens nothing yet."""
+        self._process = process
+        self._pidfd = _core.new_pidfd()
+
+    def __enter__(self) -> int:
+        """The duplicate."""
+        process, pidfd = self._process, self._pidfd
+        if pidfd.open:
+            raise RuntimeError("handle(): this one is in use; one for each with statement")
+        process._check()
+        child = process._child
+        # C notes in `pidfd` what it has opened: Ctrl-C at any point finds what to close.
+        try:
+            result = _core.dup_pidfd(child, pidfd)
+            if result == _core.OK:
+                return int(pidfd.fd)
+            if result == _core.DONE:
+                raise ProcessDone(f"process {child.pid} is over")
+            if result == -errno.ENOSYS:
+                raise OSError(errno.ENOSYS, f"no pidfd for process {child.pid}")
+            _core.raise_for(result, child, None)
+        except BaseException:
+            _core.close_pidfd(pidfd)
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        """Closes it."""
+        _core.close_pidfd(self._pidfd)
+
+
 def start_process(
     path: Arg,
     argv: Sequence[Arg],
@@ -231,6 +319,8 @@ def start_process(
     path: taken literally, PATH is not searched. argv: all of it, argv[0] included.
     attr: a ProcAttr; None: our directory, environment and standard streams.
     engine: as for `Cmd`; None chooses.
+
+    A program that is open for writing (ETXTBSY) is tried again for at most 0.25 s.
 
     Raises SpawnError when the program cannot run, ValueError or TypeError for bad input.
     """
@@ -257,8 +347,13 @@ def start_process(
     name = os.fsdecode(arguments[: arguments.index(b"\0")])
     sys.audit("spawnkit.spawn", program, argv, dir, env)
     process = Process(_core.new_child(), name)
-    try:
+
+    def attempt() -> None:
+        _core.renew_child(process._child)
         started(process, plan, number)
+
+    try:
+        retry_busy(attempt)
         return process
     except BaseException:
         give_up(process)
