@@ -218,11 +218,17 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
 }
 
 /* Tries the candidates in order, as execvp does: a path that is not there, or may not be run, does
- * not hide a later one; but if none runs, "may not be run" is the better answer. */
+ * not hide a later one; but if none runs, "may not be run" is the better answer. A program given as
+ * a descriptor is the only candidate. */
 static SK_BARE void execute(struct sk_launch *launch)
 {
     int error = 0, index = 0;
 
+    if (launch->plan->exec_fd >= 0) {
+        enter(launch, SK_AT_EXEC, 0);
+        fail(launch,
+             sys_execveat(launch->plan->exec_fd, "", launch->argv, launch->envp, AT_EMPTY_PATH));
+    }
     for (uint32_t i = 0; i < launch->plan->path_count; i++) {
         int result;
 

@@ -22,6 +22,8 @@ int64_t sk__now(void); /* CLOCK_MONOTONIC, nanoseconds */
 #define SK_SLICE 100000000 /* 0.1 s */
 int sk__time_left(int64_t deadline, struct timespec *left);
 
+void sk__lock_word(uint32_t *lock);
+void sk__unlock_word(uint32_t *lock);
 void sk__lock(sk_child *child);
 void sk__unlock(sk_child *child);
 
@@ -29,6 +31,12 @@ void sk__unlock(sk_child *child);
  * passes a result through. They nest. */
 int sk__enter(sk_child *child);
 int sk__leave(sk_child *child, int result);
+/* The spawners' side of the write lock (writelock.c). 0: a writer has it or waits for it. */
+int sk__spawner_enter(void);
+void sk__spawner_leave(void);
+/* SK_OK: inside, until sk_turn_end. SK_AGAIN, SK_TIMEOUT, SK_OWN_LOCK, or a negative errno. */
+int sk__spawner_wait(sk_turn *turn, int64_t deadline);
+void sk__write_lock_forked(void);
 
 /* A pidfd that is wanted only against strangers' waits: no descriptor left is no reason to fail. */
 #define SK_IF_IT_CAN_BE_HAD 2

@@ -73,7 +73,7 @@ static int spawn(sk_child *child, const struct sk_launch *launch,
                  posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes)
 {
     short flags = 0;
-    int error = 0;
+    int error = launch->plan->exec_fd >= 0 ? ENOTSUP : 0; /* it takes a path only */
 
     for (uint32_t i = 0; i < launch->plan->op_count && !error; i++) {
         error = translate(&launch->ops[i], actions, attributes, &flags);

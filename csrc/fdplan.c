@@ -49,7 +49,7 @@ static int run_from(sk_wanted *wanted, int count, int i, sk_move *moves)
     int written = 0;
 
     while (i >= 0 && is_move(&wanted[i]) && !wanted[i].done && wanted[i].readers == 0) {
-        moves[written++] = (sk_move){wanted[i].source, wanted[i].target, 0};
+        moves[written++] = (sk_move){wanted[i].source, wanted[i].target, wanted[i].cloexec};
         wanted[i].done = 1;
         i = wanted[i].source < 0 ? -1 : find(wanted, count, wanted[i].source);
         if (i >= 0)

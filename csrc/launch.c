@@ -38,7 +38,7 @@ int sk__plan_check(const void *data, size_t size)
             return -1;
     for (uint32_t i = 0; i < plan->op_count; i++)
         masks += op[i].code == SK_OP_SIG_MASK;
-    if (plan->path_count == 0 || plan->argv_count == 0 || masks != 1)
+    if (plan->path_count == 0 || plan->argv_count == 0 || plan->exec_fd < -1 || masks != 1)
         return -1;
     wanted = (size_t)plan->path_count + plan->argv_count + plan->env_count;
     for (const char *at = bytes + plan->strings; strings < wanted && at < bytes + size; strings++)

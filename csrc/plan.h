@@ -21,7 +21,7 @@ struct sk_plan {
     uint32_t path_count; /* candidate programs, tried in order */
     uint32_t argv_count;
     uint32_t env_count;
-    uint32_t reserved;
+    int32_t exec_fd; /* the program itself, as the child numbers it; -1: the paths are tried */
 };
 
 struct sk_op {

@@ -8,7 +8,11 @@
 static uint32_t generation;
 static pthread_once_t watch_forks = PTHREAD_ONCE_INIT;
 
-static void forked(void) { __atomic_add_fetch(&generation, 1, __ATOMIC_RELAXED); }
+static void forked(void)
+{
+    __atomic_add_fetch(&generation, 1, __ATOMIC_RELAXED);
+    sk__write_lock_forked();
+}
 
 static void start_watching(void)
 {
@@ -67,9 +71,9 @@ int sk__time_left(int64_t deadline, struct timespec *left)
 }
 
 /* Held for a few system calls that hardly ever block, so whoever waits need not sleep for long. */
-void sk__lock(sk_child *child)
+void sk__lock_word(uint32_t *lock)
 {
-    for (int tries = 0; __atomic_exchange_n(&child->lock, 1, __ATOMIC_ACQUIRE); tries++) {
+    for (int tries = 0; __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE); tries++) {
         struct timespec moment = {0, 50000};
 
         if (tries < 64)
@@ -79,4 +83,7 @@ void sk__lock(sk_child *child)
     }
 }
 
-void sk__unlock(sk_child *child) { __atomic_store_n(&child->lock, 0, __ATOMIC_RELEASE); }
+void sk__unlock_word(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+
+void sk__lock(sk_child *child) { sk__lock_word(&child->lock); }
+void sk__unlock(sk_child *child) { sk__unlock_word(&child->lock); }

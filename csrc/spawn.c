@@ -88,14 +88,13 @@ static int could_be_stolen(void)
            (action.flags & SA_NOCLDWAIT);
 }
 
-int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags)
+/* Inside the spawners' side of the write lock. */
+static int spawn(sk_child *child, const void *plan, size_t size, int engine, int flags)
 {
     struct sk_launch *launch;
     int want_pidfd = flags & SK_PIDFD;
     int result;
 
-    child->pidfd = child->channel = -1;
-    child->generation = sk__generation();
     if (sk__plan_check(plan, size) < 0) {
         child->stage = SK_AT_PLAN;
         return -EINVAL;
@@ -116,7 +115,44 @@ int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int fla
     result = start(child, launch, want_pidfd);
     if (result < 0)
         child->state = SK_NEW;
-    else if (sk__main_thread() && sk__guard_works())
+    return result;
+}
+
+static void prepare(sk_child *child)
+{
+    child->pidfd = child->channel = -1;
+    child->generation = sk__generation();
+}
+
+static int finish(int result)
+{
+    if (result == 0 && sk__main_thread() && sk__guard_works())
         sk__guard_arm(); /* the caller looks for signals on its way to sk_wait */
     return result;
+}
+
+int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags)
+{
+    int result;
+
+    prepare(child);
+    if (!sk__spawner_enter())
+        return SK_LOCKED;
+    result = spawn(child, plan, size, engine, flags);
+    sk__spawner_leave();
+    return finish(result);
+}
+
+int sk_spawn_in_turn(sk_child *child, const void *plan, size_t size, int engine, int flags,
+                     sk_turn *turn, int64_t deadline)
+{
+    int result;
+
+    prepare(child);
+    result = sk__spawner_wait(turn, deadline);
+    if (result)
+        return result;
+    result = spawn(child, plan, size, engine, flags);
+    sk_turn_end(turn);
+    return finish(result);
 }

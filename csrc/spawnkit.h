@@ -27,7 +27,9 @@ enum sk_result {
     SK_DONE = 7,    /* the process has been waited for: nothing to signal */
     SK_WOKEN = 8,   /* the pump's bell was rung */
     SK_EXITED = 9,  /* the process has ended and is reaped, but streams of it are still open */
-    SK_FULL = 10    /* an output's buffer is full: take what is in it, set its length to 0 */
+    SK_FULL = 10,   /* an output's buffer is full: take what is in it, set its length to 0 */
+    SK_LOCKED = 11, /* a writer has the write lock or waits for it; nothing was done */
+    SK_OWN_LOCK = 12 /* the writer is this very thread, which would wait for ever */
 };
 
 enum sk_engine {
@@ -83,8 +85,39 @@ typedef struct sk_child {
 } sk_child;
 
 /* Starts the plan's program. Returns 0 as soon as a child exists (SK_SETUP or SK_RUNNING), else an
- * errno with .stage set and no child made. The plan is copied. */
+ * errno with .stage set and no child made, or SK_LOCKED. The plan is copied. */
 int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags);
+
+/* A turn at the write lock, of a writer or of a spawner that has to wait for writers. The caller
+ * owns the memory, zeroed before its first use; it may be freed after sk_turn_end. Whatever
+ * happens to the caller, from here can be told what is to be given back. */
+typedef struct sk_turn {
+    int32_t state; /* 0: not in use */
+    int32_t group;
+    int32_t round;       /* of those who wait, when it got in line */
+    uint32_t generation; /* as in sk_child */
+    uintptr_t owner;     /* the thread */
+    struct sk_turn *next;
+} sk_turn;
+
+/* Becomes a writer: SK_OK once no sk_spawn is under way, in any thread; from then on none begins
+ * until sk_turn_end. A thread that is a writer becomes it once more without waiting. SK_AGAIN: call
+ * again, the place in line is kept. -EBUSY: the turn is in use. `deadline` as for sk_settle;
+ * SK_TIMEOUT gives the place up. */
+int sk_write_lock(sk_turn *turn, int64_t deadline);
+
+/* sk_spawn for after SK_LOCKED: waits until the writers are through, newcomers behind it, and spawns
+ * in the same call. Results of sk_spawn and sk_write_lock; SK_OWN_LOCK. */
+int sk_spawn_in_turn(sk_child *child, const void *plan, size_t size, int engine, int flags,
+                     sk_turn *turn, int64_t deadline);
+
+/* Gives a turn back, whether it is inside or still waits; harmless when repeated. Any thread. */
+void sk_turn_end(sk_turn *turn);
+
+/* Replaces the calling process by the plan's program; returns only if that fails, with a negative
+ * errno, everything as it was, and report->stage and ->index set (nothing else of it is used). The
+ * plan has one path and only signal operations, and KEEP of its exec_fd: else -EINVAL. */
+int sk_execute(sk_child *report, const void *plan, size_t size);
 
 /* Waits until the program runs (SK_OK) or cannot (SK_FAILED, SK_DIED). For one thread, before the
  * handle is shared with others; the rest of the calls take any number. `deadline` is on
@@ -97,6 +130,20 @@ int sk_wait(sk_child *child, int64_t deadline);
 
 /* Signals the process, and never another one: SK_DONE once it was reaped. Signal 0 only asks. */
 int sk_signal(sk_child *child, int signal);
+
+/* A pidfd of the caller's own. Zeroed before its first use. */
+typedef struct sk_pidfd {
+    int32_t open; /* 1: fd is open */
+    int32_t fd;   /* close-on-exec */
+    uint32_t generation;
+} sk_pidfd;
+
+/* Duplicates the pidfd, so that it stays valid whoever waits meanwhile: 0, SK_DONE, SK_STALE; -ENOSYS:
+ * the handle has none; -EBUSY: `into` is open; another errno. */
+int sk_dup_pidfd(sk_child *child, sk_pidfd *into);
+
+/* Closes it; harmless when repeated. */
+void sk_close_pidfd(sk_pidfd *pidfd);
 
 /* Makes a handle for a running process: 0, -ESRCH, or another errno. */
 int sk_attach(sk_child *child, int pid);
@@ -179,6 +226,9 @@ int sk_pump_drain(sk_pump *pump);
 /* Closes and frees everything but held ends; harmless when repeated. */
 void sk_pump_close(sk_pump *pump);
 
+/* The same with held ends: for a pump that nobody can reach any more. */
+void sk_pump_free(sk_pump *pump);
+
 /* A held end: one of our ends that somebody else reads or writes, without blocking. */
 int sk_end_hold(sk_pump *pump, int stream);
 
@@ -193,16 +243,18 @@ void sk_end_widen(sk_pump *pump, int stream); /* for a long stream */
 void sk_end_close(sk_pump *pump, int stream);
 
 /* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
- * close(target). `scratch` marks a target that only serves a ring and must be close-on-exec. */
+ * close(target). `cloexec` marks a target that must be close-on-exec: one that only serves a ring,
+ * or was wanted so. */
 typedef struct sk_move {
     int32_t source;
     int32_t target;
-    int32_t scratch;
+    int32_t cloexec;
 } sk_move;
 
 typedef struct sk_wanted {
     int32_t target;
     int32_t source;  /* -1: closed in the child */
+    int32_t cloexec; /* 1: there until exec and not after it; source and target must differ */
     int32_t readers; /* the planner's own: moves that still read this target */
     int32_t done;    /* likewise */
 } sk_wanted;

@@ -180,3 +180,10 @@ void sk_end_close(sk_pump *pump, int stream)
     sk__close_fd(&pump->ours[stream]);
     sk__close_fd(&pump->stop[stream]);
 }
+
+void sk_pump_free(sk_pump *pump)
+{
+    sk_pump_close(pump);
+    for (int i = 0; i < 3 && pump->opened; i++)
+        sk_end_close(pump, i);
+}

@@ -41,6 +41,9 @@
 #define SYS_close_range 436
 #endif
 
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4u
 #endif
@@ -136,6 +139,11 @@ SK_INLINE int sys_execve(const char *path, char *const *argv, char *const *envp)
 {
     return (int)SK_SYS(SYS_execve, path, argv, envp, 0, 0);
 }
+SK_INLINE int sys_execveat(int fd, const char *path, char *const *argv, char *const *envp,
+                           int flags)
+{
+    return (int)SK_SYS(SYS_execveat, fd, path, argv, envp, flags);
+}
 SK_INLINE void sys_exit(int code)
 {
     for (;;)
@@ -168,6 +176,10 @@ SK_INLINE int sys_futex_wait(const uint32_t *word, uint32_t value, const struct 
 {
     return (int)SK_SYS(SYS_futex, word, 0 /* FUTEX_WAIT, shared: so is the kernel's wake */, value,
                        timeout, 0);
+}
+SK_INLINE int sys_futex_wake(const uint32_t *word, int count)
+{
+    return (int)SK_SYS(SYS_futex, word, 1 /* FUTEX_WAKE, shared as the wait */, count, 0, 0);
 }
 SK_INLINE void *sys_mmap(size_t size, int protection, int flags)
 {

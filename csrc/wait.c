@@ -421,6 +421,40 @@ int sk_signal(sk_child *child, int signal)
     return sk__leave(child, result);
 }
 
+int sk_dup_pidfd(sk_child *child, sk_pidfd *into)
+{
+    int result = sk__enter(child);
+
+    if (result)
+        return result;
+    sk__lock(child);
+    if (into->open) {
+        result = -EBUSY;
+    } else if (is_over(child) || child->dropped || child->pid <= 0) {
+        result = SK_DONE;
+    } else if (child->pidfd < 0) {
+        result = -ENOSYS;
+    } else {
+        result = sys_fcntl(child->pidfd, F_DUPFD_CLOEXEC, 3);
+        if (result >= 0) {
+            into->fd = result;
+            into->generation = child->generation;
+            into->open = 1;
+            result = 0;
+        }
+    }
+    sk__unlock(child);
+    return sk__leave(child, result);
+}
+
+void sk_close_pidfd(sk_pidfd *pidfd)
+{
+    /* After a fork the number may name another file here. */
+    if (__atomic_exchange_n(&pidfd->open, 0, __ATOMIC_ACQ_REL) &&
+        pidfd->generation == sk__generation())
+        sys_close(pidfd->fd);
+}
+
 int sk_attach(sk_child *child, int pid)
 {
     int pidfd;

@@ -71,10 +71,14 @@ def test_wait_needs_a_start() -> None:
     assert cmd.run().success
 
 
-def test_wait_again_gives_the_same_state(engine: str, children: Children) -> None:
+@pytest.mark.parametrize("begin", ["start", "run"])
+def test_wait_again_gives_the_same_state(begin: str, engine: str, children: Children) -> None:
     """Differs from Go, where a second Wait is an error."""
     cmd = Cmd(children("exit"), "3", engine=engine)
-    cmd.start()
+    if begin == "start":
+        cmd.start()
+    else:
+        cmd.run(check=False)
     for _ in range(2):
         with pytest.raises(spawnkit.ExitError):
             cmd.wait()

@@ -101,7 +101,7 @@ class Ender:
             self.now = token.cancel
             self.error = spawnkit.Cancelled
         else:
-            self.arguments = {"timeout": SOON}
+            self.arguments = {"timeout": 0.2}  # the start is meant to be over by then
             if action:
                 self.arguments["cancel"] = noted
             self.now = lambda: None
@@ -115,7 +115,10 @@ def how(request: pytest.FixtureRequest) -> str:
 
 def wait_for_the_end_of(cmd: Cmd) -> None:
     """Without waiting for it in any other sense."""
-    pidfd = os.pidfd_open(cmd.process.pid)
+    try:
+        pidfd = os.pidfd_open(cmd.process.pid)
+    except ProcessLookupError:  # it was even reaped
+        return
     try:
         assert select.select([pidfd], [], [], HANGS_AFTER)[0], "it does not end by itself"
     finally:
@@ -533,13 +536,13 @@ def test_what_is_no_order_to_end_is_refused(
 
 def test_a_timeout_bounds_a_command_that_nobody_waits_for(engine: str, children: Children) -> None:
     """Cmd(timeout=) counts from the start, whoever waits when."""
-    cmd = Cmd(children("block"), timeout=SOON, engine=engine)
+    cmd = Cmd(children("block"), timeout=0.2, engine=engine)
     stdin = cmd.stdin_pipe()
     cmd.start()
     wait_for_the_end_of(cmd)
     with pytest.raises(spawnkit.TimeoutExpired) as caught:
         cmd.wait()
-    assert caught.value.timeout == SOON
+    assert caught.value.timeout == 0.2
     assert caught.value.state.signal == signal.SIGKILL
     assert stdin.closed
 
@@ -615,7 +618,7 @@ def test_a_descendant_does_not_outlast_a_timeout(
     argv = [children("hang"), "orphan", "out=so far", "exit=0"]
     begin = time.monotonic()
     with pytest.raises(spawnkit.TimeoutExpired) as caught:
-        run(argv, capture=True, timeout=0.5, extra_files=life.files, engine=engine)
+        run(argv, capture=True, timeout=1, extra_files=life.files, engine=engine)
     assert time.monotonic() - begin < HANGS_AFTER
     assert caught.value.stdout == b"so far"
     assert caught.value.state.exit_code == 0
@@ -778,6 +781,7 @@ def test_a_signal_handler_may_cancel(started: bool, engine: str, children: Child
 
 def test_a_cancellation_at_any_moment_of_a_short_life(engine: str, children: Children) -> None:
     """Before the start, in the middle, after the end: one of two outcomes, and nothing is left."""
+    told: set[bytes | None] = set()
     for number in range(60):
         token = CancelToken()
         timer = threading.Timer(number * 1e-4, token.cancel)
@@ -787,8 +791,9 @@ def test_a_cancellation_at_any_moment_of_a_short_life(engine: str, children: Chi
             cmd.run()
             assert cmd.result.stdout == b"x"
         except spawnkit.Cancelled as error:
-            assert error.stdout in (None, b"", b"x")
+            told.add(error.stdout)
         timer.join()
+    assert told <= {None, b"", b"x"}
 
 
 def test_an_action_is_called_with_the_command_and_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import io
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import Cmd, run
+from spawnkit import Cmd, copying, run, running
 from support.children import Children, Report, parse_report
 from support.isolated import Isolate
 
@@ -96,7 +97,10 @@ class Surprise(Exception):  # noqa: N818 - it is one
 
 def wait_for_the_end_of(cmd: Cmd) -> None:
     """Without waiting for it in any other sense."""
-    pidfd = os.pidfd_open(cmd.process.pid)
+    try:
+        pidfd = os.pidfd_open(cmd.process.pid)
+    except ProcessLookupError:  # it was even reaped
+        return
     try:
         assert select.select([pidfd], [], [], 60)[0], "nobody feeds it, or nobody gathers"
     finally:
@@ -309,6 +313,40 @@ def test_an_error_of_one_stream_leaves_the_others_alone(engine: str, children: C
     assert cmd.result.stderr.startswith(b"err\n")
 
 
+def test_a_writer_that_takes_less_gets_the_rest(engine: str, children: Children) -> None:
+    """As raw files do: what was not taken is offered again, in order."""
+
+    class Few:
+        taken = b""
+
+        def write(self, data: Any) -> int:
+            part = bytes(data[:1000])
+            self.taken += part
+            return len(part)
+
+    sink = Few()
+    data = os.urandom(100_000)
+    Cmd(children("echo"), stdin=data, stdout=sink, engine=engine).run()
+    assert sink.taken == data
+
+
+def test_a_writer_that_takes_nothing_is_an_error(engine: str) -> None:
+    """Go on, and output would be lost without a word; ask again, and it may be for ever."""
+
+    class Nothing:
+        def write(self, data: Any) -> int:
+            return 0
+
+    class NothingNow(io.RawIOBase):
+        def write(self, data: Any) -> None:  # what a raw file in non-blocking mode says
+            return None
+
+    for sink in Nothing(), NothingNow():
+        with pytest.raises((OSError, ValueError)) as caught:
+            Cmd("/bin/echo", "x", stdout=sink, timeout=60, engine=engine).run()
+        assert not isinstance(caught.value, spawnkit.TimeoutExpired)
+
+
 @pytest.mark.parametrize("value", [None, 3, ["x"]])
 def test_a_reader_that_returns_nonsense_is_an_error(value: Any, engine: str) -> None:
     class Nonsense:
@@ -341,23 +379,24 @@ def test_what_is_neither_file_nor_reader_is_refused() -> None:
 def test_where_no_thread_can_be_had_nothing_is_left(
     engine: str, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit on threads, or the end of the interpreter: RuntimeError, and the child is reaped."""
+    """The limit on threads, or the end of the interpreter: RuntimeError; the child is reaped."""
     started = 0
-    start = threading.Thread.start
+    start = _thread.start_new_thread
 
-    def fails(thread: threading.Thread) -> None:
+    def fails(*call: Any) -> None:
         nonlocal started
         started += 1
         if started > allowed:
             raise RuntimeError("can't start new thread")
-        start(thread)
+        start(*call)
 
     for allowed in range(4):
         for how in "run", "start":
             started = 0
             streams = {"stdin": Reader(MIB), "stdout": Writer(), "stderr": Writer()}
             cmd = Cmd(children("echo"), **streams, timeout=60, engine=engine)
-            monkeypatch.setattr(threading.Thread, "start", fails)
+            monkeypatch.setattr(copying, "start_new_thread", fails)
+            monkeypatch.setattr(running, "start_new_thread", fails)
             try:
                 getattr(cmd, how)()
                 assert cmd.wait().success

@@ -138,7 +138,7 @@ def test_an_interrupt_at_any_instruction_leaves_nothing(
         assert [at for at, _, _ in wrong] == list(
             range(interrupted - len(wrong) + 1, interrupted + 1)
         )
-        assert len(wrong) <= 3
+        assert len(wrong) <= 5
     else:
         assert not wrong
 

@@ -66,6 +66,8 @@ def test_output_is_text_where_an_encoding_is_given(encoding: str, engine: str) -
 def test_without_an_encoding_text_is_refused() -> None:
     with pytest.raises(TypeError, match="input"):
         run(["/bin/cat"], input="text")
+    with pytest.raises(TypeError, match="input"):
+        output(["/bin/cat"], input="text")
     assert run(["/bin/cat"], input=b"bytes", capture=True).stdout == b"bytes"
 
 

@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     )
     from .lookpath import look_path
     from .process import INTERRUPT, KILL, Process, find_process, start_process
+    from .replace import execute
     from .result import Result
     from .shell import shell_command
     from .state import ProcessState, Rusage, WaitStatus
     from .streams import DEVNULL, PIPE, STDOUT
+    from .writelock import write_lock
 
 _HOME = {
     "run": "_run",
@@ -49,6 +51,8 @@ _HOME = {
     "Env": "environment",
     "look_path": "lookpath",
     "shell_command": "shell",
+    "execute": "replace",
+    "write_lock": "writelock",
     "PIPE": "streams",
     "DEVNULL": "streams",
     "STDOUT": "streams",
@@ -101,6 +105,7 @@ __all__ = [
     "TimeoutExpired",
     "WaitDelayError",
     "WaitStatus",
+    "execute",
     "features",
     "find_process",
     "look_path",
@@ -108,6 +113,7 @@ __all__ = [
     "run",
     "shell_command",
     "start_process",
+    "write_lock",
 ]
 
 

@@ -18,12 +18,14 @@ from .errors import StatusLost, spawn_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
+    from typing import Any, NoReturn, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
     Child: TypeAlias = Any  # struct sk_child *
     Pump: TypeAlias = Any  # struct sk_pump *
+    Turn: TypeAlias = Any  # struct sk_turn *
+    Pidfd: TypeAlias = Any  # struct sk_pidfd *
 
 OK: int = lib.SK_OK
 AGAIN: int = lib.SK_AGAIN
@@ -36,6 +38,8 @@ DONE: int = lib.SK_DONE
 WOKEN: int = lib.SK_WOKEN
 EXITED: int = lib.SK_EXITED
 _FULL: int = lib.SK_FULL
+LOCKED: int = lib.SK_LOCKED
+OWN_LOCK: int = lib.SK_OWN_LOCK
 
 PIDFD: int = lib.SK_PIDFD
 PIDFD_IF_NEEDED: int = lib.SK_PIDFD_IF_NEEDED
@@ -58,11 +62,17 @@ _spawn, _settle, _wait = lib.sk_spawn, lib.sk_settle, lib.sk_wait
 _pump_run = lib.sk_pump_run
 _new = ffi.new
 _CHILD, _PUMP = ffi.typeof("sk_child *"), ffi.typeof("sk_pump *")
+_NO_CHILD = bytes(ffi.sizeof("sk_child"))
 
 
 def new_child() -> Child:
     """A handle for one child, not started."""
     return _new(_CHILD)
+
+
+def renew_child(child: Child) -> None:
+    """As `new_child`, in the place of one whose program never ran."""
+    ffi.memmove(child, _NO_CHILD, len(_NO_CHILD))
 
 
 def deadline_after(timeout: float | None, item: str = "timeout") -> int:
@@ -83,19 +93,47 @@ def deadline_after(timeout: float | None, item: str = "timeout") -> int:
     return monotonic_ns() + int(timeout * 1_000_000_000)
 
 
-def seconds_until(deadline: int) -> float | None:
-    """The other way round."""
-    return None if deadline == FOREVER else max(0.0, (deadline - monotonic_ns()) / 1e9)
+def seconds_until(deadline: int) -> float:
+    """The other way round; -1: for ever, as `lock.acquire` wants it."""
+    return -1 if deadline == FOREVER else max(0.0, (deadline - monotonic_ns()) / 1e9)
 
 
 # ---- starting -----------------------------------------------------------------------------------
 
 
-def spawn(child: Child, plan: bytes, engine: int, flags: int) -> None:
-    """Starts the plan's program; raises SpawnError when no child could be made."""
+def spawn(child: Child, plan: bytes, engine: int, flags: int) -> bool:
+    """Starts the plan's program; raises SpawnError when no child could be made.
+
+    False: not yet, there are writers; `spawn_in_turn` waits for them.
+    """
     result = _spawn(child, plan, len(plan), engine, flags)
     if result:
+        if result == LOCKED:
+            return False
         raise failure(child, plan, -result)
+    return True
+
+
+def spawn_in_turn(child: Child, plan: bytes, engine: int, flags: int) -> None:
+    """Waits until no writer is left that was there before us, and starts the plan's program."""
+    turn = new_turn()
+    try:
+        result = AGAIN
+        while result == AGAIN:
+            result = lib.sk_spawn_in_turn(child, plan, len(plan), engine, flags, turn, FOREVER)
+    finally:
+        end_turn(turn)
+    if result == OWN_LOCK:
+        raise RuntimeError("spawn inside write_lock() of the same thread: it would wait for itself")
+    if result:
+        raise failure(child, plan, -result)
+
+
+def execute(plan: bytes) -> OSError:
+    """Replaces this process by the plan's program; returns why it could not."""
+    report = new_child()
+    result = lib.sk_execute(report, plan, len(plan))
+    return failure(report, plan, -result)
 
 
 def settle(child: Child, plan: bytes, deadline: int = FOREVER) -> bool:
@@ -130,7 +168,7 @@ def failure(child: Child, plan: bytes, errno: int | None, signal: int | None = N
     return spawn_error(errno, stage_name(stage), item, filename, signal, hint)
 
 
-def raise_for(result: int, child: Child, plan: bytes | None) -> None:
+def raise_for(result: int, child: Child, plan: bytes | None) -> NoReturn:
     """Raises what a result other than OK, AGAIN and TIMEOUT stands for."""
     if result == FAILED and plan is not None:
         raise failure(child, plan, child.err)
@@ -187,12 +225,49 @@ def rusage(child: Child) -> tuple[int, ...]:
     return tuple(ffi.unpack(child.rusage, 18))
 
 
+def new_pidfd() -> Pidfd:
+    """Room for a pidfd; what is in it is closed with it."""
+    return ffi.gc(ffi.new("sk_pidfd *"), lib.sk_close_pidfd)
+
+
+def dup_pidfd(child: Child, into: Pidfd) -> int:
+    """Duplicates the pidfd of a handle: OK, DONE, STALE or a negative errno."""
+    result: int = lib.sk_dup_pidfd(child, into)
+    return result
+
+
+# The function of C itself: between a call of ours and the one in it Ctrl-C could strike.
+close_pidfd = lib.sk_close_pidfd
+
+
+# ---- the write lock -----------------------------------------------------------------------------
+
+
+def new_turn() -> Turn:
+    """A turn at the write lock, not in use. If it is dropped it ends."""
+    return ffi.gc(ffi.new("sk_turn *"), lib.sk_turn_end)
+
+
+def write_lock(turn: Turn) -> int:
+    """Becomes a writer: OK or a negative errno."""
+    result: int = lib.sk_write_lock(turn, FOREVER)
+    while result == AGAIN:
+        result = lib.sk_write_lock(turn, FOREVER)
+    return result
+
+
+end_turn = lib.sk_turn_end  # itself, as close_pidfd
+
+
 # ---- streams ------------------------------------------------------------------------------------
 
 
 def new_pump() -> Pump:
-    """Streams of one child, not opened."""
-    return _new(_PUMP)
+    """Streams of one child, not opened. Closed at the latest with the last reference to them.
+
+    By C alone: a Ctrl-C that strikes in Python code of a destructor is printed and lost.
+    """
+    return ffi.gc(_new(_PUMP), lib.sk_pump_free)
 
 
 NULL_DEVICE: int = lib.SK_PUMP_NULL
@@ -276,6 +351,11 @@ def listen(pump: Pump, feeding: bool, deadline: int) -> int:
     while result == AGAIN:
         result = lib.sk_pump_listen(pump, feeding, deadline)
     return result
+
+
+def has_exited(pump: Pump) -> bool:
+    """Has `pump` returned EXITED, or OK?"""
+    return bool(pump.exited)
 
 
 def ring(pump: Pump) -> None:
@@ -377,11 +457,15 @@ def runs_on(code: int, engine: int) -> bool:
     return bool(lib.sk_operation_on(code, engine))
 
 
-def descriptor_moves(wanted: dict[int, int | None]) -> list[tuple[int, int, bool]]:
+def descriptor_moves(
+    wanted: dict[int, int | None], until_exec: int | None = None
+) -> list[tuple[int, int, bool]]:
     """The moves that make a map {child's fd: ours, None: closed} true, in order.
 
-    (source, target, scratch): dup2; both equal: clear close-on-exec; source -1: close. A scratch
-    target serves a ring of descriptors and is close-on-exec.
+    until_exec: one of the targets, not its own source, that only serves up to exec.
+
+    (source, target, cloexec): dup2; both equal: clear close-on-exec; source -1: close. A target
+    that is close-on-exec serves a ring of descriptors, or is `until_exec`.
     """
     count = len(wanted)
     entries = ffi.new("sk_wanted[]", count)
@@ -389,9 +473,10 @@ def descriptor_moves(wanted: dict[int, int | None]) -> list[tuple[int, int, bool
         source = wanted[target]
         entry.target = target
         entry.source = -1 if source is None else source
+        entry.cloexec = target == until_exec
     moves = ffi.new("sk_move[]", 2 * count)
     written = lib.sk_plan_descriptors(entries, count, moves)
-    return [(move.source, move.target, bool(move.scratch)) for move in moves[0:written]]
+    return [(move.source, move.target, bool(move.cloexec)) for move in moves[0:written]]
 
 
 # ---- environment --------------------------------------------------------------------------------

@@ -52,16 +52,21 @@ def signals(default: frozenset[int], ignore: frozenset[int], mask: frozenset[int
 PLAIN_SIGNALS = signals(frozenset(), frozenset(), frozenset())
 
 
-def descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
-    """Moves that make `wanted` true, then the closing of all that is neither wanted nor kept."""
+def descriptors(
+    wanted: dict[int, int | None], kept: frozenset[int], until_exec: int | None = None
+) -> bytes:
+    """Moves that make `wanted` true, then the closing of all that is neither wanted nor kept.
+
+    until_exec: a target that the program itself is not to have.
+    """
     packed = []
-    for source, target, scratch in _core.descriptor_moves(wanted):
+    for source, target, cloexec in _core.descriptor_moves(wanted, until_exec):
         if source < 0:
             packed.append(op(CLOSE, a=target))
         elif source == target:
             packed.append(op(KEEP, a=target))
         else:
-            packed.append(op(DUP, a=source, b=target, x=scratch))
+            packed.append(op(DUP, a=source, b=target, x=cloexec))
     first = 0
     for fd in sorted(kept | wanted.keys()):
         if fd > first:

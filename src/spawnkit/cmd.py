@@ -160,7 +160,10 @@ class Cmd:
     @property
     def name(self) -> str:
         """The program as it was asked for, for messages."""
-        return os.fsdecode(self.args[0]) if self.args else ""
+        if not self.args:
+            return ""
+        name = self.args[0]
+        return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else repr(name)
 
     # ---- what it is -----------------------------------------------------------------------------
 
@@ -316,7 +319,7 @@ class Cmd:
         before, ValueError or TypeError for bad input, RuntimeError when the Cmd was used before.
         """
         self._use()
-        Running(self, self.timeout, self._three()).start(in_background=True)
+        Running(self, self.timeout, self._three()).start(self, in_background=True)
 
     def wait(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Waits for a started command and its streams, and returns how it ended.
@@ -334,7 +337,7 @@ class Cmd:
             return self._ended(check)
         if not running.await_end(_core.deadline_after(timeout)):
             raise TimeoutExpired(self.name, timeout or 0.0)
-        return running.conclude(check)
+        return running.conclude(self, check)
 
     def run(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Starts the command, waits for it and its streams, and returns how it ended.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from _thread import start_new_thread
 
 from .pipes import CHUNK, WIDE
 
@@ -51,10 +52,9 @@ class Copier:
 
     def start(self) -> None:
         """Starts the thread; RuntimeError where none can be had."""
-        from threading import Thread
-
-        # A daemon: at the interpreter's exit nobody is to wait for a child that lives on.
-        Thread(target=self._run, name=f"spawnkit copier {self.end!r}", daemon=True).start()
+        # Not threading.Thread: its start waits with a Condition, which a Ctrl-C may break. And for
+        # these threads nobody waits at the interpreter's exit: a child may live on.
+        start_new_thread(self._run, ())
 
     def _run(self) -> None:
         try:
@@ -96,9 +96,12 @@ class Copier:
                 write(decoder.decode(data))
             write(decoder.decode(b"", True))
             return
+        may_be_short = isinstance(self._object, io.RawIOBase)
         for data in self._chunks():
             done = write(data)
-            while type(done) is int and 0 < done < len(data):  # a raw file may take less
+            while (type(done) is int and done < len(data)) or (done is None and may_be_short):
+                if done is None or done <= 0:
+                    raise BlockingIOError(f"{self._object!r} took nothing of {len(data)} bytes")
                 data = data[done:]
                 done = write(data)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from . import _core, process
+from . import _core
+from .children import end, spawn
 from .errors import ExitError, TimeoutExpired
 from .result import Result
 from .state import ProcessState
@@ -38,7 +39,7 @@ def execute(
     """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams."""
     try:
         flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
-        process.spawn(plan, engine, flags, child)
+        spawn(plan, engine, flags, child)
         # From here on the child is at work too: what can be done now costs no time.
         result = Result(ProcessState(child))
         if streams is None:
@@ -58,7 +59,7 @@ def execute(
             result.decode(text)
         return result
     except BaseException as error:
-        process.end(child, grace_for(error, attr))
+        end(child, grace_for(error, attr))
         raise
     finally:
         if streams is not None:
@@ -89,7 +90,7 @@ def _expired(
     text: Text | None,
 ) -> TimeoutExpired:
     stage = _core.setup_stage(child)
-    ended = process.end(child)
+    ended = end(child)
     if streams is not None:
         _core.drain_pump(streams.pump)
         _gather(streams, result)

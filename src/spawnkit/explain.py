@@ -36,7 +36,9 @@ def explain(
         name = _core.stage_name(stage)
         if name in ("exec", "posix_spawn"):
             program = _path(plan, index if name == "exec" else 0)
-            if number in _OF_FILES:
+            if number in _OF_FILES and _exec_fd(plan) >= 0:
+                hint = _of_descriptor(plan, number)
+            elif number in _OF_FILES:
                 from .program_file import look_into
 
                 part, path, hint = look_into(program, _directory(plan), number)
@@ -57,6 +59,16 @@ def explain(
     return item, filename, hint
 
 
+def _of_descriptor(plan: bytes, number: int) -> str:
+    from .program_file import look_into
+
+    path = b"/proc/self/fd/%d" % _origin(plan, _exec_fd(plan))
+    part, _, hint = look_into(path, _directory(plan), number)
+    if not part and not hint and number == errno.ENOENT:
+        return "a script must be open for reading, not O_PATH"
+    return f"{part}: {hint}" if part and hint else part or hint
+
+
 # ---- reading a plan back ------------------------------------------------------------------------
 
 
@@ -66,6 +78,8 @@ def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | None]:
         return _describe_op(plan, index)
     name = _core.stage_name(stage)
     program = os.fsdecode(_path(plan, index if name == "exec" else 0))
+    if name == "exec" and _exec_fd(plan) >= 0:
+        return f"exec fd {_origin(plan, _exec_fd(plan))} ({program!r})", None
     if name in ("exec", "posix_spawn"):
         return f"{name} {program!r}", program
     return f"{name} for {program!r}", None
@@ -74,6 +88,20 @@ def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | None]:
 def _path(plan: bytes, index: int) -> bytes:
     start = _HEADER.unpack_from(plan)[3]
     return plan[start:].split(b"\0", index + 1)[index]
+
+
+def _exec_fd(plan: bytes) -> int:
+    """The child's number of the descriptor that it executes; -1: it executes a path."""
+    number: int = _HEADER.unpack_from(plan)[7]
+    return number
+
+
+def _origin(plan: bytes, fd: int) -> int:
+    """Which of our descriptors the child has as `fd` in the end: its moves, last one first."""
+    for code, _, a, b, *_ in reversed(_operations(plan)):
+        if code == _ops.DUP and b == fd:
+            fd = a
+    return fd
 
 
 def _arguments(plan: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -115,7 +143,7 @@ def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
         directory = os.fsdecode(_text(plan, text))
         return f"chdir {directory!r}", directory
     if code == _ops.DUP:
-        return f"fd {a} → {b}", None
+        return f"{'exec fd' if b == _exec_fd(plan) else 'fd'} {a} → {b}", None
     if code == _ops.KEEP:
         return f"fd {a}", None
     if code == _ops.RLIMIT:

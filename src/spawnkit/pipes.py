@@ -115,22 +115,13 @@ class PipeEnd(io.RawIOBase):
     def close(self) -> None:
         """Closes it; the descriptor goes with the last thread that is using it."""
         with self._lock:
-            if not self._over:
-                self._over = True
-                if self._users:
-                    _core.stop_end(self._pump, self._stream)
-                else:
-                    _core.close_end(self._pump, self._stream)
+            self._over = True
+            # Also when repeated: an exception may have struck just here the first time.
+            if self._users:
+                _core.stop_end(self._pump, self._stream)
+            else:
+                _core.close_end(self._pump, self._stream)
         super().close()
-
-    def __del__(self) -> None:
-        """For an end that nobody closed."""
-        try:
-            pump, over, users = self._pump, self._over, self._users
-        except AttributeError:  # __init__ did not finish
-            return
-        if not over or users:
-            _core.close_end(pump, self._stream)
 
     def _check(self) -> None:
         if self._over:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Environment: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Arg, Arg] | Env
     File: TypeAlias = int | HasFileno
 
-_HEADER = Struct("=IIIIIIII")  # struct sk_plan
+_HEADER = Struct("=IIIIIIIi")  # struct sk_plan
 _MAGIC = 0x31506B73
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
@@ -44,7 +44,9 @@ _plain = _ops.descriptors({}, STANDARD) + _ops.PLAIN_SIGNALS
 
 # Packed descriptor operations by their map. The numbers of a program's pipes repeat from one spawn
 # to the next. Forgotten as a whole when it grows, so that it cannot become a leak.
-_packed_maps: dict[tuple[frozenset[int], tuple[tuple[int, int | None], ...]], bytes] = {}
+_packed_maps: dict[
+    tuple[frozenset[int], tuple[tuple[int, int | None], ...], int | None], bytes
+] = {}
 _MAPS_KEPT = 256
 
 
@@ -103,7 +105,24 @@ def descriptor(value: object, item: str) -> int:
     return fd
 
 
-def check_engine(engine: str | None, dir: bytes | None, attr: SysProcAttr | None) -> int:
+def is_script(fd: int) -> bool:
+    """Does the file begin with "#!"? One that cannot be read (O_PATH, say) is no script.
+
+    The interpreter of a script opens it by its number, /dev/fd/N, so that the descriptor has to
+    survive exec: fexecve(3), "BUGS".
+    """
+    try:
+        return os.pread(fd, 2, 0) == b"#!"
+    except OSError:
+        return False
+
+
+def check_engine(
+    engine: str | None,
+    dir: bytes | None,
+    attr: SysProcAttr | None,
+    exec_fd: int | None = None,
+) -> int:
     """The engine's number; ValueError if there is none such or it cannot do what is asked."""
     if engine is not None and not isinstance(engine, str):
         raise TypeError(f"engine: a name wanted, not {engine!r}")
@@ -112,6 +131,8 @@ def check_engine(engine: str | None, dir: bytes | None, attr: SysProcAttr | None
         names = ", ".join(repr(name) for name in _core.ENGINE_NAMES.values())
         raise ValueError(f"engine: {engine!r} is not one of {names}")
     if number == _POSIX_SPAWN:
+        if exec_fd is not None:
+            raise ValueError(f"engine: {engine!r} cannot do 'exec_fd'")
         ops = _ops.op(_ops.CHDIR) if dir is not None else b""
         if attr is not None:
             ops += attr._before + attr._nofile + attr._after
@@ -130,14 +151,18 @@ def pack(
     wanted: dict[int, int | None] | None = None,
     kept: frozenset[int] = STANDARD,
     attr: SysProcAttr | None = None,
+    exec_fd: int | None = None,
+    exec_keep: bool = False,
 ) -> bytes:
     """The launch plan. The order of its operations is the order in which the child does them.
 
     wanted: the descriptor map; kept: descriptors that stay as they are where not in the map.
+    exec_fd: a descriptor of ours: the program itself; `path` then is a name for messages.
+    exec_keep: the program keeps it, as a script must (`is_script`).
     """
-    block, count = env
     operands = b""
-    if attr is None and dir is None and not wanted and kept is STANDARD:
+    if attr is None and dir is None and not wanted and kept is STANDARD and exec_fd is None:
+        target = -1
         ops = _plain
     else:
         before, after = b"", _ops.PLAIN_SIGNALS
@@ -149,12 +174,41 @@ def pack(
                 else:
                     # Last among the descriptors: dup2 and friends obey the limit.
                     after = attr._nofile + after
-        middle = _descriptors(wanted or {}, kept)
+        target, until_exec = -1, None
+        if exec_fd is not None:
+            # The map may overwrite the number, and what is not in the map is closed.
+            target = _free_target(wanted or {}, kept, exec_fd)
+            until_exec = None if exec_keep else target
+            wanted = {**(wanted or {}), target: exec_fd}
+        middle = _descriptors(wanted or {}, kept, until_exec)
         if dir is not None:
             operands = dir + b"\0"
             size = len(before) + _ops.OP.size + len(middle) + len(after)
             middle = _ops.op(_ops.CHDIR, text=_HEADER.size + size) + middle
         ops = before + middle + after
+    return _assemble(path, argv, argc, env, ops, operands, target)
+
+
+def pack_execute(
+    path: bytes, argv: bytes, argc: int, env: tuple[bytes, int], exec_fd: int | None
+) -> bytes:
+    """The plan of a program that takes the place of the calling one."""
+    ops = _ops.PLAIN_SIGNALS
+    if exec_fd is not None and is_script(exec_fd):
+        ops = _ops.op(_ops.KEEP, a=exec_fd) + ops
+    return _assemble(path, argv, argc, env, ops, b"", -1 if exec_fd is None else exec_fd)
+
+
+def _assemble(
+    path: bytes,
+    argv: bytes,
+    argc: int,
+    env: tuple[bytes, int],
+    ops: bytes,
+    operands: bytes,
+    exec_fd: int,
+) -> bytes:
+    block, count = env
     strings = _HEADER.size + len(ops) + len(operands)
     return b"".join(
         (
@@ -166,7 +220,7 @@ def pack(
                 1,
                 argc,
                 count,
-                0,
+                exec_fd,
             ),
             ops,
             operands,
@@ -187,11 +241,25 @@ def _raises_nofile(attr: SysProcAttr) -> bool:
     return soft == RLIM_INFINITY or soft > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _descriptors(wanted: dict[int, int | None], kept: frozenset[int]) -> bytes:
-    key = (kept, tuple(wanted.items()))
+def _free_target(wanted: dict[int, int | None], kept: frozenset[int], source: int) -> int:
+    """The lowest number above 2 and all that the child has; not `source` itself.
+
+    A dup onto itself would be no copy that can be close-on-exec.
+    """
+    highest = max((2, *wanted, *kept))
+    target = highest + 2 if highest + 1 == source else highest + 1
+    if target >= 2**31:
+        raise ValueError(f"exec_fd: no number left above {highest}")
+    return target
+
+
+def _descriptors(
+    wanted: dict[int, int | None], kept: frozenset[int], until_exec: int | None
+) -> bytes:
+    key = (kept, tuple(wanted.items()), until_exec)
     packed = _packed_maps.get(key)
     if packed is None:
         if len(_packed_maps) >= _MAPS_KEPT:
             _packed_maps.clear()
-        packed = _packed_maps[key] = _ops.descriptors(wanted, kept)
+        packed = _packed_maps[key] = _ops.descriptors(wanted, kept, until_exec)
     return packed

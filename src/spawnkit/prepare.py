@@ -10,7 +10,7 @@ from . import explain, streams  # noqa: F401
 from .attributes import SysProcAttr
 from .environment import resolve
 from .lookpath import find_program
-from .plan import STANDARD, check_engine, encode, encode_args, pack
+from .plan import STANDARD, check_engine, descriptor, encode, encode_args, is_script, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def prepare(
     opened: streams some of which are open already. Raises ValueError, TypeError and SpawnError.
     """
     argv = encode_args(args)
+    exec_number = None
+    if exec_fd is not None:
+        if path is not None:
+            raise ValueError("exec_fd: given together with path")
+        exec_number = descriptor(exec_fd, "exec_fd")
     if path is not None:
         program = encode(path, "path")
         if not program:
@@ -54,7 +59,7 @@ def prepare(
         more = streams.more_descriptors(extra_files, fd_map, checked or (None, None, None))
     if attr is not None and not isinstance(attr, SysProcAttr):
         raise TypeError(f"attr: a SysProcAttr wanted, not {attr!r}")
-    number = 0 if engine is None else check_engine(engine, directory, attr)
+    number = 0 if engine is None else check_engine(engine, directory, attr, exec_number)
     # Last of the checks: the PWD that comes with a directory may need getcwd(2).
     variables = resolve(env, directory)
     if path is None and exec_fd is None and b"/" not in program:
@@ -71,11 +76,23 @@ def prepare(
             if source is not None:
                 streams.check_open(source, target)
         wanted = {**wanted, **more} if wanted else more
-    return (
-        pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr),
-        number,
-        opened,
-    )
+    if exec_number is None:
+        plan = pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr)
+    else:
+        streams.check_open(exec_number, "exec")
+        plan = pack(
+            program,
+            argv,
+            len(args),
+            variables,
+            directory,
+            wanted,
+            STANDARD,
+            attr,
+            exec_number,
+            is_script(exec_number),
+        )
+    return plan, number, opened
 
 
 def encode_dir(dir: Dir) -> bytes:

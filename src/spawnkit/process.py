@@ -9,6 +9,7 @@ import warnings
 
 from . import _core
 from .attributes import ProcAttr, SysProcAttr
+from .children import KILL, adopt, end, retry_busy, spawn
 from .environment import resolve
 from .errors import ProcessDone, TimeoutExpired
 from .plan import STANDARD, check_engine, descriptor, encode, encode_args, pack
@@ -19,67 +20,15 @@ from .streams import check_open
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from .plan import Arg, File
 
 __all__ = ["INTERRUPT", "KILL", "Process", "find_process", "start_process"]
 
 INTERRUPT = 2  # SIGINT: Go's os.Interrupt
-KILL = 9  # SIGKILL: Go's os.Kill
 
 _RELEASED = "the process handle was released"
-
-# Children nobody will wait for any more: dropped handles, and processes that outlived a SIGKILL.
-# Each spawn takes the ones that have ended, so none stays a zombie for long.
-_orphans: list[_core.Child] = []
-
-
-def adopt(child: _core.Child) -> None:
-    """Takes over a child whose handle is going away."""
-    _orphans.append(child)
-
-
-def reap_orphans() -> None:
-    """Reaps those that have ended."""
-    for _ in range(len(_orphans)):
-        try:
-            child = _orphans.pop(0)
-        except IndexError:
-            return  # another thread was faster
-        if _core.wait(child, _core.NOW) == _core.TIMEOUT:
-            _orphans.append(child)
-        else:
-            _core.drop(child)
-
-
-def spawn(plan: bytes, engine: int, flags: int, child: _core.Child) -> None:
-    """The one way to a child: tidy up, spawn."""
-    if _orphans:
-        reap_orphans()
-    _core.spawn(child, plan, engine, flags)
-
-
-def end(child: _core.Child, grace: float = 0.0) -> bool:
-    """Ends a child for good, after `grace` seconds in which it may end by itself.
-
-    True once it is reaped. A process that does not die within a second of SIGKILL (it is inside an
-    uninterruptible system call) is left to the orphans.
-    """
-    if not child.pid:
-        return True
-    try:
-        if not grace or _core.wait(child, _core.deadline_after(grace)) == _core.TIMEOUT:
-            _core.signal(child, KILL)
-            if _core.wait(child, _core.deadline_after(1.0)) == _core.TIMEOUT:
-                adopt(child)
-                return False
-    except BaseException:
-        # A second Ctrl-C, say, in the time of grace: no more waiting, but no survivor either.
-        _core.signal(child, KILL)
-        adopt(child)
-        raise
-    _core.drop(child)
-    return True
 
 
 class Process:
@@ -118,6 +67,19 @@ class Process:
         """
         fd = self._child.pidfd
         return None if self._over or fd < 0 else int(fd)
+
+    def handle(self) -> AbstractContextManager[int]:
+        """A pidfd that is valid until the end of the `with` block, whoever waits meanwhile.
+
+        >>> with process.handle() as pidfd:  # doctest: +SKIP
+        ...     select.select([pidfd], [], [])
+
+        A duplicate of our own, close-on-exec, closed with the block. It means this process also
+        after its end. The `with` raises ProcessDone once the process was waited for or the handle
+        released, OSError with ENOSYS where the kernel gives no pidfd, another OSError when no
+        descriptor is free, RuntimeError in a process forked since. Go's `Process.WithHandle`.
+        """
+        return _Handle(self)
 
     @property
     def state(self) -> ProcessState | None:
@@ -231,6 +193,42 @@ class Process:
             _core.drop(child)
 
 
+class _Handle:
+    """What `Process.handle` returns; for one `with` statement at a time."""
+
+    __slots__ = ("_pidfd", "_process")
+
+    def __init__(self, process: Process) -> None:
+        """Opens nothing yet."""
+        self._process = process
+        self._pidfd = _core.new_pidfd()
+
+    def __enter__(self) -> int:
+        """The duplicate."""
+        process, pidfd = self._process, self._pidfd
+        if pidfd.open:
+            raise RuntimeError("handle(): this one is in use; one for each with statement")
+        process._check()
+        child = process._child
+        # C notes in `pidfd` what it has opened: Ctrl-C at any point finds what to close.
+        try:
+            result = _core.dup_pidfd(child, pidfd)
+            if result == _core.OK:
+                return int(pidfd.fd)
+            if result == _core.DONE:
+                raise ProcessDone(f"process {child.pid} is over")
+            if result == -errno.ENOSYS:
+                raise OSError(errno.ENOSYS, f"no pidfd for process {child.pid}")
+            _core.raise_for(result, child, None)
+        except BaseException:
+            _core.close_pidfd(pidfd)
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        """Closes it."""
+        _core.close_pidfd(self._pidfd)
+
+
 def start_process(
     path: Arg,
     argv: Sequence[Arg],
@@ -243,6 +241,8 @@ def start_process(
     path: taken literally, PATH is not searched. argv: all of it, argv[0] included.
     attr: a ProcAttr; None: our directory, environment and standard streams.
     engine: as for `Cmd`; None chooses.
+
+    A program that is open for writing (ETXTBSY) is tried again for at most 0.25 s.
 
     Raises SpawnError when the program cannot run, ValueError or TypeError for bad input.
     """
@@ -282,8 +282,13 @@ def started(process: Process, plan: bytes, engine: int, deadline: int = _core.FO
 
     Whoever calls this calls `give_up` when an exception strikes before the handle is handed out.
     """
-    spawn(plan, engine, _core.PIDFD, process._child)
-    return _core.settle(process._child, plan, deadline)
+
+    def attempt() -> bool:
+        _core.renew_child(process._child)
+        spawn(plan, engine, _core.PIDFD, process._child)
+        return _core.settle(process._child, plan, deadline)
+
+    return retry_busy(attempt, deadline)
 
 
 def give_up(process: Process) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+from _thread import allocate_lock, start_new_thread
 
 from . import _core
 from .cancel import CancelToken
+from .children import end
 from .errors import Cancelled, ExitError, SpawnError, TimeoutExpired, WaitDelayError
 from .execution import execute, grace_for
 from .prepare import prepare
-from .process import Process, end, give_up, started
+from .process import Process, give_up, started
 from .result import Result, check_text
 from .streams import Streams, check_streams, is_copied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from threading import Event
+    from _thread import LockType
     from typing import Any
 
     from .cmd import Cmd
@@ -34,19 +36,19 @@ def run_to_the_end(
     three: the streams. kept: bytes that are wanted from each end of stderr; 0: all.
     """
     running = Running(cmd, timeout, three, kept)
-    if running.is_simple():
+    if running.is_simple(cmd):
         try:
-            return running.execute(check)
+            return running.execute(cmd, check)
         except SpawnError as error:
             if error.errno != errno.ETXTBSY:
                 raise
         running = Running(cmd, timeout, three, kept)
-    running.start(in_background=False)
+    running.start(cmd, in_background=False)
     try:
         running.await_end(_core.FOREVER)
-        return running.conclude(check)
+        return running.conclude(cmd, check)
     except BaseException as error:
-        running.abort(error)
+        cmd.process_state = running.abort(error)
         raise
 
 
@@ -60,19 +62,25 @@ class Running:
 
     def __init__(self, cmd: Cmd, timeout: float | None, three: Three, kept: int = 0) -> None:
         """Checks what can be checked. Raises ValueError, TypeError, and Cancelled."""
-        self._cmd = cmd
+        # Not the Cmd itself, which has this: what nobody uses is to go without a collector.
+        self._name = cmd.name
+        self._attr = cmd.attr
+        self._wait_delay = cmd.wait_delay
+        self._early = cmd._streams
+        self._ends = cmd._ends
         self._kept = kept
         self._timeout = timeout
         self._process: Process | None = None
         self._streams: Streams | None = None
         self._supervision: Supervision | None = None
-        self._finished: Event | None = None  # set by the thread that looks after it, if any
+        self._finished: LockType | None = None  # released by the thread that looks after it
+        self._over = False  # that thread has come to its end
         self._failure: BaseException | None = None  # what ended that thread
         try:
             self._deadline = _core.deadline_after(timeout)
             _core.deadline_after(cmd.wait_delay, "wait_delay")
             self._text: Text | None = check_text(cmd.encoding, cmd.errors)
-            self._watched = self._check_cancel() or self._deadline != _core.FOREVER
+            self._watched = self._check_cancel(cmd) or self._deadline != _core.FOREVER
             self._checked: CheckedThree | None = None
             if three[0] is not None or three[1] is not None or three[2] is not None:
                 self._checked = check_streams(three)
@@ -80,9 +88,8 @@ class Running:
             self._close()
             raise
 
-    def _check_cancel(self) -> bool:
+    def _check_cancel(self, cmd: Cmd) -> bool:
         """Is there a token?"""
-        cmd = self._cmd
         if cmd.cancel is None:
             return False
         if isinstance(cmd.cancel, CancelToken):
@@ -95,14 +102,12 @@ class Running:
             raise ValueError("cancel: what is to be done at the timeout, but there is none")
         return False
 
-    def is_simple(self) -> bool:
+    def is_simple(self, cmd: Cmd) -> bool:
         """Can `execute` do it?"""
-        cmd = self._cmd
         copied = self._checked is not None and is_copied(self._checked)
         return cmd.cancel is None and cmd.wait_delay is None and not cmd._ends and not copied
 
-    def _prepare(self) -> Prepared:
-        cmd = self._cmd
+    def _prepare(self, cmd: Cmd) -> Prepared:
         prepared = prepare(
             cmd.args,
             cmd._program(),
@@ -114,17 +119,16 @@ class Running:
             cmd.exec_fd,
             cmd.attr,
             cmd.engine,
-            cmd._streams,
+            self._early,
         )
         self._streams = prepared[2]
         if self._kept and self._streams is not None:
             _core.keep_ends(self._streams.pump, 2, self._kept)
         return prepared
 
-    def execute(self, check: bool) -> ProcessState:
+    def execute(self, cmd: Cmd, check: bool) -> ProcessState:
         """The short way, from start to end."""
-        cmd = self._cmd
-        plan, engine, streams = self._prepare()
+        plan, engine, streams = self._prepare(cmd)
         process = Process(_core.new_child(), cmd.name)
         try:
             cmd.result = execute(
@@ -149,19 +153,18 @@ class Running:
                 cmd.process = process
         return cmd.result.state
 
-    def start(self, in_background: bool) -> None:
+    def start(self, cmd: Cmd, in_background: bool) -> None:
         """Starts it, and whatever has to go on while nobody waits.
 
         in_background: somebody may read its pipes, or nobody wait for it in time.
         """
-        cmd = self._cmd
         try:
-            plan, engine, streams = self._prepare()
+            plan, engine, streams = self._prepare(cmd)
             pumped = streams is not None and (streams.fed or any(streams.captures))
             if pumped or self._watched or (streams is not None and streams.copied):
                 if streams is None:
                     streams = self._streams = Streams()
-                self._supervise(streams)
+                self._supervise(cmd, streams)
             self._process = Process(_core.new_child(), cmd.name)
             if not started(self._process, plan, engine, self._deadline):
                 stage = _core.stage_name(self._process._child.stage)
@@ -181,16 +184,15 @@ class Running:
             self._close()
             raise
 
-    def _supervise(self, streams: Streams) -> None:
+    def _supervise(self, cmd: Cmd, streams: Streams) -> None:
         from .supervise import Supervision
 
-        self._supervision = Supervision(self._cmd, streams, self._text)
+        self._supervision = Supervision(cmd, streams, self._text)
 
     def _look_after_it(self) -> None:
-        from threading import Event, Thread
-
         supervision = self._supervision
-        finished = self._finished = Event()
+        self._finished = finished = allocate_lock()
+        finished.acquire()
 
         def look_after_it() -> None:
             try:
@@ -198,10 +200,10 @@ class Running:
             except BaseException as error:
                 self._failure = error
             finally:
-                finished.set()
+                self._over = True
+                finished.release()
 
-        # A daemon: at the interpreter's exit nobody is to wait for a child that lives on.
-        Thread(target=look_after_it, name=f"spawnkit {self._cmd.name}", daemon=True).start()
+        start_new_thread(look_after_it, ())
 
     def await_end(self, limit: int) -> bool:
         """Waits for process and streams. False: `limit` came first."""
@@ -213,37 +215,41 @@ class Running:
             return self._supervision.see_through(limit)
         if _core.is_stale(process._child):
             _core.raise_for(_core.STALE, process._child, None)
-        if not self._finished.wait(_core.seconds_until(limit)):
-            return False
+        if not self._over:
+            # Whoever is interrupted between these two finds it over the next time.
+            if not self._finished.acquire(timeout=_core.seconds_until(limit)):
+                return False
+            self._finished.release()
         if self._failure is not None:
             raise self._failure
         return True
 
-    def conclude(self, check: bool) -> ProcessState:
+    def conclude(self, cmd: Cmd, check: bool) -> ProcessState:
         """After the end: how it ended, or the exception that it comes to."""
         assert self._process is not None
         state = self._process.note_end()
-        self._cmd.process_state = state
+        cmd.process_state = state
         problem = None
         try:
             result = self._take_result(state)
+            if state is not None:  # it is None for a process that could not be killed
+                cmd.result = result
             problem = self._raise_cancellation(result)
             failed = check and state is not None and not state.success
             self._decode(result, somehow=failed or problem is not None)
             if failed:
-                raise exit_error(self._cmd.name, result) from problem
+                raise exit_error(self._name, result) from problem
             if problem is not None:
                 raise problem
         finally:
             problem = None  # its traceback leads back here: a cycle, with all that was captured
+            cmd._running = None
             self._close()
         assert state is not None
         return state
 
     def _take_result(self, state: Any) -> Result:
         result = Result(state)
-        if state is not None:  # it is None for a process that could not be killed
-            self._cmd.result = result
         if self._streams is not None:
             result.stdout = self._streams.output(1)
             result.stderr = self._streams.output(2)
@@ -254,7 +260,7 @@ class Running:
 
     def _raise_cancellation(self, result: Result) -> BaseException | None:
         """Raises it, or returns what else went wrong with the streams."""
-        name, supervision = self._cmd.name, self._supervision
+        name, supervision = self._name, self._supervision
         if supervision is None:
             return None
         if supervision.action_error is not None:
@@ -269,7 +275,7 @@ class Running:
             raise Cancelled(name, result.state, result.stdout, result.stderr)
         if supervision.cut and result.state is not None:
             self._decode(result, somehow=True)
-            delay = self._cmd.wait_delay or 0.0
+            delay = self._wait_delay or 0.0
             return WaitDelayError(name, delay, result.state, result.stdout, result.stderr)
         return supervision.copy_error
 
@@ -277,19 +283,20 @@ class Running:
         if self._text is not None:
             (result.decode_somehow if somehow else result.decode)(self._text)
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> ProcessState | None:
         """Ends the process, whatever it is doing, and closes everything."""
+        state = None
         if self._process is not None:
-            end(self._process._child, grace_for(error, self._cmd.attr))
-            self._cmd.process_state = self._process.note_end()
+            end(self._process._child, grace_for(error, self._attr))
+            state = self._process.note_end()
         self._close()
+        return state
 
     def _close(self) -> None:
         if self._supervision is not None:
             self._supervision.close()
-        for streams in (self._streams, self._cmd._streams):
+        for streams in (self._streams, self._early):
             if streams is not None:
                 streams.close()
-        for held in self._cmd._ends:
+        for held in self._ends:
             held.close()
-        self._cmd._running = None  # no cycle: what was captured goes with the last user of it

@@ -298,17 +298,9 @@ class Streams:
             _core.release_view(self._fed)
         _core.close_pump(self.pump)
 
-    def __del__(self) -> None:
-        """For an exception that struck before there was a `try` around it."""
-        try:
-            pump = self.pump
-        except AttributeError:  # so early that there was nothing yet
-            return
-        _core.close_pump(pump)
 
-
-def check_open(fd: int, target: int) -> None:
-    """Raises SpawnError if `fd` is not open."""
+def check_open(fd: int, target: int | str) -> None:
+    """Raises SpawnError if `fd` is not open. target: what it is wanted for."""
     try:
         os.get_inheritable(fd)
     except OSError as error:

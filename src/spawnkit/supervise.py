@@ -20,9 +20,9 @@ from _thread import RLock
 
 from . import _core
 from .cancel import CancelToken
+from .children import KILL, adopt
 from .copying import Copier
 from .errors import ProcessDone
-from .process import KILL, adopt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Supervision:
         self.cancelled: str | None = None
         self.action_error: BaseException | None = None
         self.cut = False
-        self._cmd = cmd
         self._streams = streams
         self._token = cmd.cancel if isinstance(cmd.cancel, CancelToken) else None
         self._action = cmd.cancel if self._token is None else self._token.action
+        self._cmd = None if self._action is None else cmd  # no cycle where none is needed
         self._wait_delay = cmd.wait_delay
         self._child: _core.Child = None
         self._deadline = self._due = _core.FOREVER  # of the command; of the present phase
@@ -107,7 +107,6 @@ class Supervision:
 
     def see_through(self, limit: int = _core.FOREVER) -> bool:
         """Goes on until everything is over: True; or until `limit`: False."""
-        # Asked before each sleep, not after an event: an exception may have struck in between.
         while not self._all_done():
             due = self._due
             ours = limit != _core.FOREVER and (due == _core.FOREVER or limit < due)
@@ -116,20 +115,23 @@ class Supervision:
                 if ours:
                     return False
                 self._time_is_up()
-            elif outcome == _core.WOKEN:
-                self._look()
-            elif outcome == _core.EXITED:
-                self._process_ended()
             elif outcome == _core.DONE:
                 self._nobody_reads()
             elif outcome == _core.OK:
                 self._pumped = True
-                self._process_ended()
-            else:
+            elif outcome not in (_core.WOKEN, _core.EXITED):
                 _core.raise_for(outcome, self._child, None)
         return True
 
     def _all_done(self) -> bool:
+        """Takes notice of everything that does not announce itself a second time.
+
+        Asked before each sleep: an exception (Ctrl-C) may have struck between an event and what is
+        done about it.
+        """
+        self._look()
+        if _core.has_exited(self._streams.pump):
+            self._process_ended()
         return self._ended and self._pumped and all(copier.over for copier in self.copiers)
 
     def _sleep(self, until: int) -> int:
@@ -169,7 +171,7 @@ class Supervision:
             self._kill()
             return
         try:
-            self._action(self._cmd)  # type: ignore[operator]
+            self._action(self._cmd)  # type: ignore[operator, arg-type]
         except ProcessDone:
             self.cancelled = None  # it was over before: nothing to complain about
         except Exception as error:
