@@ -62,15 +62,24 @@ def hello_child() -> Path:
 HELLO = b"hello world\n"
 
 
+def pour_child() -> Path:
+    """A static program that writes so many MiB of `POUR` to its stdout and ends with status 0."""
+    child = BENCH / "child"
+    return _compile("pour", [child / "pour.S"], [child / "child.h"], CHILD)
+
+
+POUR = b"x"
+
+
 def floor_library() -> Path:
     floor = BENCH / "floor"
-    sources = [floor / "floor.c", floor / "pool.c"]
+    sources = [floor / name for name in ("floor.c", "keep.c", "hash.c", "pool.c")]
     return _compile("libfloor.so", sources, [floor / "floor.h"], FLOOR)
 
 
 def main() -> int:
     try:
-        for path in (exit_child(), hello_child(), floor_library()):
+        for path in (exit_child(), hello_child(), pour_child(), floor_library()):
             print(path)
     except BuildError as error:
         print(f"bench.build: {error}", file=sys.stderr)

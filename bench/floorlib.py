@@ -23,6 +23,7 @@ class _Report(ctypes.Structure):
         ("error", ctypes.c_int),
         ("status", ctypes.c_int),
         ("bytes", ctypes.c_long),
+        ("digest", ctypes.c_ubyte * 32),
     )
 
 
@@ -31,6 +32,7 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(build.floor_library()), use_errno=True)
     library.floor_pool_open.restype = ctypes.c_void_p
     library.floor_pool_close.restype = None
+    library.floor_hash_open.restype = ctypes.c_char_p
     return library
 
 
@@ -45,7 +47,9 @@ def _check(failed: int, report: _Report) -> None:
         raise FloorError(f"{stage}: {detail}")
 
 
-def _loop(function: str, args: Sequence[str], expected: int) -> Callable[[int], None]:
+def _loop(
+    function: str, args: Sequence[str], expected: int, digest: bytes | None = None
+) -> Callable[[int], None]:
     call = getattr(_library(), function)
     argv = _argv(args)
 
@@ -54,6 +58,8 @@ def _loop(function: str, args: Sequence[str], expected: int) -> Callable[[int], 
         _check(call(argv, ctypes.c_long(runs), ctypes.byref(report)), report)
         if report.bytes != runs * expected:
             raise FloorError(f"{function}: {report.bytes} bytes from {runs} runs of {args[0]}")
+        if digest is not None and bytes(report.digest) != digest:
+            raise FloorError(f"{function}: digest {bytes(report.digest).hex()}")
 
     return block
 
@@ -71,6 +77,37 @@ def one_pipe(args: Sequence[str], expected: int) -> Callable[[int], None]:
 def two_pipes(args: Sequence[str], expected: int) -> Callable[[int], None]:
     """The same with stdout and stderr read through poll."""
     return _loop("floor_two_pipes", args, expected)
+
+
+def keep(args: Sequence[str], expected: int) -> Callable[[int], None]:
+    """one_pipe, with the output gathered in memory that grows."""
+    return _loop("floor_keep", args, expected)
+
+
+def hash_(args: Sequence[str], expected: int, digest: bytes) -> Callable[[int], None]:
+    """one_pipe, with the SHA-256 of the output by the functions that hashlib calls."""
+    refused = _library().floor_hash_open(os.fsencode(_libcrypto()))
+    if refused:
+        raise FloorError(refused.decode())
+    return _loop("floor_hash", args, expected, digest)
+
+
+def _libcrypto() -> str:
+    """Path of the libcrypto that hashlib has loaded; empty where it brings its own."""
+    import hashlib
+
+    hashlib.sha256()
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            path = line[line.find("/") :].rstrip("\n")
+            if os.path.basename(path).startswith("libcrypto"):
+                return path
+    return ""
+
+
+def why_no_hash() -> str | None:
+    """None where `hash_` can be called."""
+    return None if _libcrypto() else "hashlib has no libcrypto that C could call too"
 
 
 @contextmanager

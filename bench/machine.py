@@ -58,6 +58,12 @@ def facts() -> dict[str, object]:
     }
 
 
+def available_mebibytes() -> int:
+    """Memory that can be had without swapping; 0 when nobody tells."""
+    words = _first("/proc/meminfo", "MemAvailable").split()
+    return int(words[0]) >> 10 if words else 0
+
+
 def keep_to_ourselves() -> None:
     """Marks what we inherited beyond the standard streams close-on-exec, as all of Python's own
     descriptors are. Shells and terminals leak some; without the mark the floor would hand them on

@@ -11,6 +11,7 @@ The garbage collector stays as the interpreter has it, on, for every side.
 from __future__ import annotations
 
 import math
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -34,6 +35,9 @@ class Comparison:
 
     baseline: list[float] = field(default_factory=list)
     subject: list[float] = field(default_factory=list)
+    baseline_cpu: list[float] = field(default_factory=list)
+    """User and system seconds per run, of this process and its children."""
+    subject_cpu: list[float] = field(default_factory=list)
     invert: bool = False
     """False: subject's time over the baseline's, less is better. True: throughput, more is."""
 
@@ -51,6 +55,12 @@ class Comparison:
         return low, middle, high
 
     @property
+    def cpu_ratio(self) -> float:
+        """Median of the subject's processor time over the baseline's."""
+        pairs = zip(self.baseline_cpu, self.subject_cpu, strict=True)
+        return statistics.median(s / b for b, s in pairs)
+
+    @property
     def uncertainty(self) -> float:
         """Half the interval in which the true median lies, 19 times of 20, in units of the ratio.
 
@@ -65,6 +75,17 @@ class Comparison:
         _, middle, _ = self.quartiles
         return len(self.baseline) < 2 or self.uncertainty > WORTHLESS * middle
 
+    def decides(self, goal: float) -> bool:
+        """Is the true median on one side of `goal`, 19 times of 20? The sign test.
+
+        It can be, however far the ratios scatter. Those of gib/... have two heaps: child and reader
+        share a core, or wake each other across two.
+        """
+        count = len(self.ratios)
+        fewer = min(sum(r < goal for r in self.ratios), sum(r > goal for r in self.ratios))
+        chance: float = 2 * sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count
+        return chance <= 0.05
+
 
 def timed(block: Callable[[int], object]) -> Block:
     """A block that takes its own time."""
@@ -75,6 +96,14 @@ def timed(block: Callable[[int], object]) -> Block:
         return (time.perf_counter_ns() - start) / 1e9
 
     return run
+
+
+def _cpu() -> float:
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        total += usage.ru_utime + usage.ru_stime
+    return total
 
 
 def repeated(once: Callable[[], None]) -> Callable[[int], None]:
@@ -100,6 +129,18 @@ def compare(
     away: `blocks` of them, and more until `seconds` have passed. The time decides the end, never
     the figures."""
     result = Comparison(invert=invert)
+
+    def measure(block: Block, times: list[float], cpu: list[float]) -> None:
+        start = _cpu()
+        times.append(block(runs) / (runs * threads))
+        cpu.append((_cpu() - start) / (runs * threads))
+
+    def first() -> None:
+        measure(baseline, result.baseline, result.baseline_cpu)
+
+    def second() -> None:
+        measure(subject, result.subject, result.subject_cpu)
+
     baseline(runs)
     subject(runs)
     end = time.monotonic() + seconds
@@ -107,12 +148,10 @@ def compare(
     while pair < blocks or time.monotonic() < end:
         progress(pair)
         if pair % 2 == 0:
-            first = baseline(runs)
-            second = subject(runs)
+            first()
+            second()
         else:
-            second = subject(runs)
-            first = baseline(runs)
-        result.baseline.append(first / (runs * threads))
-        result.subject.append(second / (runs * threads))
+            second()
+            first()
         pair += 1
     return result

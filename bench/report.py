@@ -14,16 +14,18 @@ from rich.table import Table
 from bench.method import WORTHLESS, Comparison
 from bench.rows import Row
 
-WIDTH = 128  # what the widest rows need
+WIDTH = 132  # what the widest rows need
 
 NOTE = """\
 ratio      the median over neighbouring blocks: time of the subject by time of what it stands
-           against, less is better. In the rows threads and executor it is runs per second by
+           against, less is better. In the rows threads, executor and gib it is runs per second by
            runs per second, more is better. ± is how well the median is known (19 times of 20).
-last two   medians per process, of this machine in this minute: compare ratios, never these."""
+then       medians per process, of this machine in this minute: compare ratios, never these."""
+CPU = """\
+CPU        the same ratio of user and system time, ours and the child's: less is better."""
 NOISY = f"""\
-±…[yellow]![/yellow]       more than {WORTHLESS:.0%} of the ratio: the row decides nothing.
-           It needs an idle machine, or more blocks."""
+±…[yellow]![/yellow]       more than {WORTHLESS:.0%} of the ratio: a poor figure, which may leave
+           the goal open ([yellow]?[/yellow]). It needs an idle machine, or more blocks."""
 
 
 @dataclass
@@ -34,24 +36,31 @@ class Measured:
 
 
 def _seconds(values: list[float]) -> str:
-    microseconds = sorted(values)[len(values) // 2] * 1e6
-    return f"{microseconds:,.0f} µs" if microseconds < 10_000 else f"{microseconds / 1e3:,.1f} ms"
+    seconds = sorted(values)[len(values) // 2]
+    if seconds >= 1:
+        return f"{seconds:,.2f} s"
+    return f"{seconds * 1e3:,.1f} ms" if seconds >= 0.01 else f"{seconds * 1e6:,.0f} µs"
 
 
 def _verdict(measured: Measured) -> str:
-    """The goal, and whether the median reached it; a row that decides nothing has not."""
+    """The goal, and whether the median reached it; a noisy row may not decide that."""
     row = measured.row
     if row.goal is None:
         return ""
     sign = "≥" if row.throughput else "≤"
     _, middle, _ = measured.comparison.quartiles
     colour, word = ("green", "yes") if row.reached(middle) else ("red", "NO")
-    if measured.comparison.worthless:
+    if measured.comparison.worthless and not measured.comparison.decides(row.goal):
         colour, word = "yellow", "?"
     return f"{sign} {row.goal:.2f} [{colour}]{word}[/{colour}]"
 
 
+def _cpu(measured: Measured) -> str:
+    return f"{measured.comparison.cpu_ratio:.2f}" if measured.row.shows_cpu else ""
+
+
 def table(results: list[Measured], file: TextIO) -> None:
+    cpu = any(m.row.shows_cpu for m in results)
     out = Table(title="Process creation, as ratios", title_justify="left", box=box.SIMPLE_HEAD)
     out.add_column("row", no_wrap=True)
     out.add_column("subject", no_wrap=True)
@@ -62,6 +71,8 @@ def table(results: list[Measured], file: TextIO) -> None:
     out.add_column("goal", justify="right", no_wrap=True)
     out.add_column("against", justify="right", style="dim")
     out.add_column("subject", justify="right", style="dim")
+    if cpu:
+        out.add_column("CPU", justify="right", style="dim")
     previous = ""
     for measured in results:
         row, comparison = measured.row, measured.comparison
@@ -80,6 +91,7 @@ def table(results: list[Measured], file: TextIO) -> None:
             _verdict(measured),
             _seconds(comparison.baseline),
             _seconds(comparison.subject),
+            *([_cpu(measured)] if cpu else []),
         )
         previous = row.scenario
     # A narrower terminal wraps the lines itself; rich would break every cell.
@@ -87,6 +99,8 @@ def table(results: list[Measured], file: TextIO) -> None:
     console.width = max(console.width, WIDTH) if file.isatty() else WIDTH
     console.print(out)
     console.print(NOTE, highlight=False)
+    if cpu:
+        console.print(CPU, highlight=False)
     if any(m.comparison.worthless for m in results):
         console.print(NOISY, highlight=False)
 
@@ -114,10 +128,14 @@ def write_json(
                 "quartiles": [low, high],
                 "uncertainty": m.comparison.uncertainty,
                 "worthless": m.comparison.worthless,
+                "decided": None if m.row.goal is None else m.comparison.decides(m.row.goal),
                 "ratios": m.comparison.ratios,
                 "baseline_seconds": m.comparison.baseline,
                 "subject_seconds": m.comparison.subject,
             }
         )
+        if m.row.shows_cpu:
+            rows[-1]["baseline_cpu_seconds"] = m.comparison.baseline_cpu
+            rows[-1]["subject_cpu_seconds"] = m.comparison.subject_cpu
     document = {"machine": machine, "spawnkit_left_out": left_out, "rows": rows}
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench import build, floorlib, sides
+from bench import build, floorlib, machine, sides, streams
 from bench.sides import Side
 from bench.subjects import ATTRIBUTED, TIMEOUT, WAYS, Capture
 
 BIG_PARENT = 1024
 """MiB that the large parent holds."""
+GIB = 1024
+"""MiB that a child of the rows gib/... writes."""
+
+
+def _nothing() -> str | None:
+    return None
+
+
+def _memory(mebibytes: int) -> str | None:
+    available = machine.available_mebibytes()
+    return f"{available} MiB are free, not {mebibytes}" if available < mebibytes else None
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,12 @@ class Row:
     """How many do the runs of a block, each."""
     most_runs: int = 1_000_000
     """A bound on the runs of a block, for what takes milliseconds each."""
+    most_blocks: int = 1_000_000
+    """A bound on the blocks that are taken unasked, for what takes seconds each."""
+    shows_cpu: bool = False
+    """Are the children's own work and ours one task, whose processor time says something?"""
+    why_not: Callable[[], str | None] = _nothing
+    """Why this machine cannot measure it; None: it can."""
 
     @property
     def name(self) -> str:
@@ -103,7 +120,37 @@ def _parent(args: list[str]) -> Iterator[Row]:
         large = sides.peer(way, way, BIG_PARENT, args)
         goal = 1.10 if way == "spawnkit" else None
         most = 1_000_000 if way == "spawnkit" else 10  # a fork of 1 GiB: tens of milliseconds
-        yield Row("parent-1GiB", large, small, goal, most_runs=most)
+        room = partial(_memory, BIG_PARENT * 3 // 2)
+        yield Row("parent-1GiB", large, small, goal, most_runs=most, why_not=room)
+
+
+def _gib(mebibytes: int) -> Iterator[Row]:
+    args = [str(build.pour_child()), str(mebibytes)]
+    size = mebibytes << 20
+    floors: dict[streams.Use, Callable[[], Callable[[int], None]]] = {
+        "discard": partial(floorlib.one_pipe, args, size),
+        "keep": partial(floorlib.keep, args, size),
+        "hash": lambda: floorlib.hash_(args, size, streams.digest_of(size)),
+    }
+    needs: dict[streams.Use, Callable[[], str | None]] = {
+        "discard": _nothing,
+        "keep": partial(_memory, 3 * mebibytes),  # twice the output, for who copies it, and room
+        "hash": floorlib.why_no_hash,
+    }
+    for use in streams.USES:
+        floor = sides.loop("floor", floors[use])
+        for name, way in streams.WAYS.items():
+            yield Row(
+                f"gib/{use}",
+                sides.single(name, partial(streams.once, way, use, args, size)),
+                floor,
+                0.90 if name == "spawnkit" else None,
+                throughput=True,
+                most_runs=1,
+                most_blocks=15,
+                shows_cpu=True,
+                why_not=needs[use],
+            )
 
 
 def _imports() -> Iterator[Row]:
@@ -119,8 +166,11 @@ def _imports() -> Iterator[Row]:
             yield Row(f"import{suffix}-{what}", subject, baseline, 1.3, most_runs=5)
 
 
-def rows() -> list[Row]:
-    """All rows, in the order of the table. Compiles what they need; opens nothing."""
+def rows(gib: int = GIB) -> list[Row]:
+    """All rows, in the order of the table. Compiles what they need; opens nothing.
+
+    gib: what the children of the rows gib/... write, in MiB, for those who have less time.
+    """
     build.floor_library()
     quiet = [str(build.exit_child())]
     static = Children("static", quiet, [str(build.hello_child())], build.HELLO, True)
@@ -135,6 +185,7 @@ def rows() -> list[Row]:
         result += _captured(children)
         result += _timeout(children)
         result += _threads(children)
+    result += _gib(gib)
     result += _parent(quiet)
     result += _imports()
     return result

@@ -14,7 +14,7 @@ from bench import machine
 from bench.build import BuildError
 from bench.method import LEAST_SECONDS, compare
 from bench.report import Measured, table, write_json
-from bench.rows import BIG_PARENT, Row, rows
+from bench.rows import GIB, Row, rows
 from bench.subjects import why_no_spawnkit
 
 EPILOG = """\
@@ -24,6 +24,10 @@ rows are named scenario/subject, for example static/plain/spawnkit:
   plain        run and wait           stdout, both  the same with the output captured
   timeout      timeout=10 against the same call without
   threads-N    runs per second of N threads        executor-4  through ThreadPoolExecutor(4)
+  gib/...      MiB per second of a child that writes 1 GiB (--quick: 128 MiB) to one pipe:
+    discard    to a write() that only counts    keep  to one bytes object
+    hash       to the update() of a SHA-256; the floor calls the same libcrypto
+               The floor leaves the pipe at the size the kernel gave it.
   parent-1GiB  setsid, umask, a limit and a directory, from a process of 1 GiB and a small one
   import-...   a fresh interpreter that imports the module; -run: and takes its `run`
   control      the floor against itself: how far from 1.00 the method can lead
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         metavar="N",
         help="pairs of blocks per row (60, and "
-        f"more until {LEAST_SECONDS:.0f} seconds have passed)",
+        f"more until {LEAST_SECONDS:.0f} seconds have passed; gib/... 15)",
     )
     add("--runs", type=_positive, metavar="N", help="runs in a block (100)")
     add(
@@ -89,12 +93,18 @@ def _uses_spawnkit(row: Row) -> bool:
     return row.subject.name == "spawnkit"
 
 
-def _available_memory() -> int:
-    with open("/proc/meminfo", encoding="ascii") as meminfo:
-        for line in meminfo:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) >> 10
-    return 0
+def _measurable(chosen: list[Row]) -> list[Row]:
+    """Without those that this machine has no memory or no library for, which are named."""
+    possible = []
+    told = ""
+    for row in chosen:
+        why_not = row.why_not()
+        if why_not is None:
+            possible.append(row)
+        elif row.scenario != told:
+            told = row.scenario
+            print(f"bench: {row.scenario} is left out: {why_not}", file=sys.stderr)
+    return possible
 
 
 def _progress(text: str) -> Callable[[int], None]:
@@ -133,11 +143,12 @@ def _measure(row: Row, blocks: int, runs: int, seconds: float, text: str) -> Mea
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    blocks = options.blocks or (12 if options.quick else 60)
+    usual = 12 if options.quick else 60
     seconds = 0.0 if options.blocks or options.quick else LEAST_SECONDS
     runs = options.runs or (50 if options.quick else 100)
+    gib = GIB // 8 if options.quick else GIB
     try:
-        chosen = [row for row in rows() if _chosen(row, options.rows)]
+        chosen = [row for row in rows(gib) if _chosen(row, options.rows)]
     except BuildError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -153,11 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     if left_out is not None:
         print(f"bench: spawnkit's rows are left out: {left_out}", file=sys.stderr)
         chosen = [row for row in chosen if not _uses_spawnkit(row)]
-    if any(row.scenario == "parent-1GiB" for row in chosen):
-        available = _available_memory()
-        if available < BIG_PARENT * 3 // 2:
-            print(f"bench: parent-1GiB is left out: {available} MiB are free", file=sys.stderr)
-            chosen = [row for row in chosen if row.scenario != "parent-1GiB"]
+    chosen = _measurable(chosen)
     if not chosen:
         return 1
 
@@ -179,6 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for number, row in enumerate(chosen, 1):
             text = f"[{number}/{len(chosen)}] {row.name}"
+            blocks = options.blocks or min(usual, row.most_blocks)
             results.append(_measure(row, blocks, runs, seconds, text))
     except KeyboardInterrupt:
         print("\nbench: interrupted; the rows not measured are missing", file=sys.stderr)

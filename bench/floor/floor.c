@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int fail(struct floor_report *report, const char *stage, int error)
+int floor_fail(struct floor_report *report, const char *stage, int error)
 {
-    report->stage = stage;
-    report->error = error;
+    if (!report->stage) {
+        report->stage = stage;
+        report->error = error;
+    }
     return -1;
 }
 
@@ -50,10 +52,10 @@ static int reap(pid_t pid, struct floor_report *report)
 
     while (wait4(pid, &status, 0, &usage) < 0)
         if (errno != EINTR)
-            return fail(report, "wait4", errno);
+            return floor_fail(report, "wait4", errno);
     if (status != 0) {
         report->status = status;
-        return fail(report, "status", 0);
+        return floor_fail(report, "status", 0);
     }
     return 0;
 }
@@ -68,7 +70,7 @@ int floor_plain(char *const argv[], long runs, struct floor_report *report)
     while (runs-- > 0) {
         pid = launch(argv, -1, -1, &error);
         if (pid < 0)
-            return fail(report, "vfork or execve", error);
+            return floor_fail(report, "vfork or execve", error);
         if (reap(pid, report) < 0)
             return -1;
     }
@@ -80,36 +82,33 @@ int floor_plain(char *const argv[], long runs, struct floor_report *report)
 static int make_pipe(int ends[2], struct floor_report *report)
 {
     if (pipe2(ends, O_CLOEXEC) < 0)
-        return fail(report, "pipe2", errno);
+        return floor_fail(report, "pipe2", errno);
     if (ends[0] <= 2 || ends[1] <= 2) {
         close(ends[0]);
         close(ends[1]);
-        return fail(report, "descriptors 0, 1 and 2 must be open", EBADF);
+        return floor_fail(report, "descriptors 0, 1 and 2 must be open", EBADF);
     }
     return 0;
 }
 
-/* One read: the bytes, 0 at the end of file, -1 on failure. The buffer has the size of a full
- * pipe, so that no output needs more reads than the kernel makes necessary. */
-static ssize_t read_some(int fd, struct floor_report *report)
+/* Blocking, because with a single pipe there is nothing else to wait for, and after poll there is
+ * something to read. */
+ssize_t floor_read(int fd, char *buffer, size_t size, struct floor_report *report)
 {
-    char buffer[65536];
     ssize_t got;
 
-    while ((got = read(fd, buffer, sizeof buffer)) < 0)
+    while ((got = read(fd, buffer, size)) < 0)
         if (errno != EINTR)
-            return fail(report, "read", errno);
+            return floor_fail(report, "read", errno);
     report->bytes += got;
     return got;
 }
 
 /* The plain loop and one pipe, read to its end before the child is waited for: the order every
- * caller must keep who does not know how much a child will write. Blocking reads, because with
- * a single pipe there is nothing else to wait for. */
-int floor_one_pipe(char *const argv[], long runs, struct floor_report *report)
+ * caller must keep who does not know how much a child will write. */
+int floor_drained(char *const argv[], long runs, floor_drain *drain, struct floor_report *report)
 {
-    int out[2], error;
-    ssize_t got;
+    int out[2], error, drained;
     pid_t pid;
 
     while (runs-- > 0) {
@@ -119,15 +118,29 @@ int floor_one_pipe(char *const argv[], long runs, struct floor_report *report)
         close(out[1]);
         if (pid < 0) {
             close(out[0]);
-            return fail(report, "vfork or execve", error);
+            return floor_fail(report, "vfork or execve", error);
         }
-        while ((got = read_some(out[0], report)) > 0)
-            ;
+        drained = drain(out[0], report);
         close(out[0]);
-        if (reap(pid, report) < 0 || got < 0)
+        if (reap(pid, report) < 0 || drained < 0)
             return -1;
     }
     return 0;
+}
+
+static int discard(int fd, struct floor_report *report)
+{
+    char buffer[FLOOR_BLOCK];
+    ssize_t got;
+
+    while ((got = floor_read(fd, buffer, sizeof buffer, report)) > 0)
+        ;
+    return (int)got;
+}
+
+int floor_one_pipe(char *const argv[], long runs, struct floor_report *report)
+{
+    return floor_drained(argv, runs, discard, report);
 }
 
 /* Two pipes need poll: a blocking read of one while the child fills the other never ends. Only
@@ -137,6 +150,7 @@ int floor_two_pipes(char *const argv[], long runs, struct floor_report *report)
 {
     int out[2], err[2], error, open_pipes, i;
     struct pollfd pipes[2];
+    char buffer[FLOOR_BLOCK];
     ssize_t got;
     pid_t pid;
 
@@ -154,7 +168,7 @@ int floor_two_pipes(char *const argv[], long runs, struct floor_report *report)
         if (pid < 0) {
             close(out[0]);
             close(err[0]);
-            return fail(report, "vfork or execve", error);
+            return floor_fail(report, "vfork or execve", error);
         }
         pipes[0] = (struct pollfd){.fd = out[0], .events = POLLIN};
         pipes[1] = (struct pollfd){.fd = err[0], .events = POLLIN};
@@ -163,13 +177,13 @@ int floor_two_pipes(char *const argv[], long runs, struct floor_report *report)
             if (poll(pipes, 2, -1) < 0) {
                 if (errno == EINTR)
                     continue;
-                got = fail(report, "poll", errno);
+                got = floor_fail(report, "poll", errno);
                 break;
             }
             for (i = 0; i < 2 && got >= 0; i++) {
                 if (!pipes[i].revents)
                     continue;
-                got = read_some(pipes[i].fd, report);
+                got = floor_read(pipes[i].fd, buffer, sizeof buffer, report);
                 if (got == 0) {
                     /* poll passes over a negative descriptor */
                     pipes[i].fd = -1;
