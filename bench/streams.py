@@ -37,7 +37,8 @@ class Way:
 def _keep_spawnkit(args: list[str]) -> bytes | None:
     from spawnkit import PIPE, run
 
-    return run(args, stdout=PIPE).stdout
+    output: bytes = run(args, stdout=PIPE).stdout
+    return output
 
 
 class _Writer:

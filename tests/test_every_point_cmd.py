@@ -42,7 +42,6 @@ def _interrupts_cmd_at_each_instruction(
     import os
     import signal
     import sys
-    import threading
     import time
 
     import spawnkit
@@ -160,7 +159,9 @@ def _interrupts_cmd_at_each_instruction(
             return file.read().split()
 
     def finish() -> None:
-        """What the caller does with a command that an interrupt left."""
+        """What the caller does with a command that an interrupt of start or wait left."""
+        if not how.startswith(("start", "wait")):
+            return
         for pipe in pipes:
             with contextlib.suppress(OSError, ValueError):
                 pipe.close()
@@ -204,33 +205,39 @@ def _interrupts_cmd_at_each_instruction(
             cmds.clear()
             pipes.clear()
 
-    def threads_left() -> bool:
+    def descriptors() -> list[str]:
+        return sorted(os.listdir("/proc/self/fd"))
+
+    def leftovers() -> list[list[str]]:
+        """Children, descriptors and threads, after those that are on their way out have gone."""
         end = time.monotonic() + 5
-        while threading.active_count() > 1 and time.monotonic() < end:
+        while True:
+            threads = os.listdir("/proc/self/task")[1:]
+            left = [children(), sorted(set(descriptors()) - set(before)), threads]
+            if not any(left) or time.monotonic() > end:
+                return left
+            gc.collect()  # the frames of a traced call hold on to what they had
             os.sched_yield()
-        return threading.active_count() > 1
 
     signal.signal(signal.SIGALRM, rescue)
     first = strike(0) if not endless else None  # everything is imported and warmed up
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     interrupted, last = 0, "none"
     wrong: list[Any] = []
     for at in range(1, 100_000):
         begin = time.monotonic()
         last = strike(at)
         took = time.monotonic() - begin
-        if children() or sorted(os.listdir("/proc/self/fd")) != before:
-            gc.collect()  # the frames of a traced call hold on to what they had
-        left = [children(), sorted(set(os.listdir("/proc/self/fd")) - set(before))]
-        if any(left) or threads_left():
-            wrong.append([at, place, *left, threading.active_count()])
+        left = leftovers()
+        if any(left):
+            wrong.append([at, place, *left])
             for pid in children():
                 os.kill(int(pid), signal.SIGKILL)
                 os.waitid(os.P_PID, int(pid), os.WEXITED | os.WNOWAIT)
             spawnkit.run(["/bin/true"])
-            before = sorted(os.listdir("/proc/self/fd"))
+            before = descriptors()
         # Past its last instruction, or in the loop that waits: that one comes round for ever.
-        if last != "interrupted" or took > (0.5 if endless else 1.9) or len(hung) > 3:
+        if last != "interrupted" or took > (0.5 if endless else 1.9) or len(wrong + hung) > 3:
             break
         interrupted += 1
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -98,6 +98,11 @@ def seconds_until(deadline: int) -> float:
     return -1 if deadline == FOREVER else max(0.0, (deadline - monotonic_ns()) / 1e9)
 
 
+def is_past(deadline: int) -> bool:
+    """Is it over?"""
+    return deadline != FOREVER and monotonic_ns() >= deadline
+
+
 # ---- starting -----------------------------------------------------------------------------------
 
 

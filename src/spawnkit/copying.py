@@ -27,11 +27,22 @@ class Copier:
 
     Then it closes its end: a child whose output nobody takes any more gets SIGPIPE instead of
     waiting for ever, one whose input is over gets its end of file.
-    over: it has finished. error: what the object raised. at_end: a reader has nothing more to give.
+    over: it has finished. in_object: it is inside a method of the object, for who knows how long.
+    error: what the object raised. at_end: a reader has nothing more to give.
     refused: the child closed its stdin before that.
     """
 
-    __slots__ = ("_object", "_over_now", "_text", "at_end", "end", "error", "over", "refused")
+    __slots__ = (
+        "_object",
+        "_over_now",
+        "_text",
+        "at_end",
+        "end",
+        "error",
+        "in_object",
+        "over",
+        "refused",
+    )
 
     def __init__(
         self, end: PipeEnd, object: Any, text: tuple[str, str] | None, over_now: Callable[[], None]
@@ -40,6 +51,7 @@ class Copier:
         self.end = end
         self.error: BaseException | None = None
         self.over = self.at_end = False
+        self.in_object = True  # until the thread runs
         self.refused = False
         self._object = object
         self._text = text or UTF8
@@ -73,13 +85,23 @@ class Copier:
 
     def _feed(self) -> None:
         # read1 gives what is there, where read would wait for a full chunk.
-        read = getattr(self._object, "read1", None) or self._object.read
+        read = self._guarded(getattr(self._object, "read1", None) or self._object.read)
         encode = codecs.getincrementalencoder(self._text[0])(self._text[1]).encode
         while not self.refused and (data := read(CHUNK)):
             self._put(encode(data) if isinstance(data, str) else data)
         self.at_end = not self.refused
         if self.at_end and data is None:
             raise BlockingIOError(f"stdin: {self._object!r} is in non-blocking mode")
+
+    def _guarded(self, method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(argument: Any) -> Any:
+            self.in_object = True
+            result = method(argument)
+            self.in_object = False
+            return result
+
+        self.in_object = False
+        return call
 
     def _put(self, data: bytes) -> None:
         try:
@@ -88,7 +110,7 @@ class Copier:
             self.refused = True
 
     def _gather(self) -> None:
-        write = self._object.write
+        write = self._guarded(self._object.write)
         if isinstance(self._object, io.TextIOBase):
             # Of a character that a chunk cuts in two, the decoder keeps the first half.
             decoder = codecs.getincrementaldecoder(self._text[0])(self._text[1])

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .supervise import Supervision
 
 
+# How long a thread that was told to stop may take.
+_PATIENCE = 1.0
+
+
 def run_to_the_end(
     cmd: Cmd, timeout: float | None, check: bool, three: Three, kept: int = 0
 ) -> ProcessState:
@@ -43,8 +47,8 @@ def run_to_the_end(
             if error.errno != errno.ETXTBSY:
                 raise
         running = Running(cmd, timeout, three, kept)
-    running.start(cmd, in_background=False)
     try:
+        running.start(cmd, in_background=False)
         running.await_end(_core.FOREVER)
         return running.conclude(cmd, check)
     except BaseException as error:
@@ -294,6 +298,9 @@ class Running:
 
     def _close(self) -> None:
         if self._supervision is not None:
+            if self._finished is not None and not self._over:
+                self._supervision.stop()
+                self._finished.acquire(timeout=_PATIENCE)
             self._supervision.close()
         for streams in (self._streams, self._early):
             if streams is not None:

@@ -61,7 +61,7 @@ class Supervision:
         self._pumped = False  # the streams that C serves have ended
         self._cutting = False
         self._lock = RLock()  # re-entrant: a signal handler may ring
-        self._closed = False
+        self._closed = self._stopped = False
         _core.open_pump(streams.pump, _core.BELL)
         self.copiers = [Copier(end, obj, text, self.ring) for end, obj in streams.copied]
 
@@ -95,10 +95,25 @@ class Supervision:
             if self._token.cancelled:
                 self.ring()
 
+    def stop(self) -> None:
+        """Makes `see_through` return, in whatever thread it is."""
+        self._stopped = True
+        self.ring()
+
     def close(self) -> None:
-        """Gives everything back. Copiers that still run are told to stop."""
+        """Gives everything back. Copiers are told to stop, and waited for, but for one that is
+        inside the caller's reader or writer.
+        """
         if self._token is not None:
             self._token.detach(self.ring)
+        patience = _core.deadline_after(_PATIENCE)
+        for copier in self.copiers:
+            copier.end.close()
+        while any(not (copier.over or copier.in_object) for copier in self.copiers):
+            # It rings when it is over, but not when it enters the caller's code: look again soon.
+            _core.listen(self._streams.pump, False, _core.deadline_after(0.01))
+            if _core.is_past(patience):
+                break
         with self._lock:
             self._closed = True
             self._streams.close()
@@ -129,6 +144,8 @@ class Supervision:
         Asked before each sleep: an exception (Ctrl-C) may have struck between an event and what is
         done about it.
         """
+        if self._stopped:
+            return True
         self._look()
         if _core.has_exited(self._streams.pump):
             self._process_ended()
