@@ -577,7 +577,7 @@ def test_a_writer_that_never_closes_is_told(
     error = caught.value
     assert error.errno == errno.ETXTBSY
     assert error.hint == "open for writing elsewhere, still so after 0.25 s of retries"
-    assert str(error).endswith("Text file busy" + error.hint)
+    assert str(error).endswith(f"Text file busy ({error.hint})")
     assert pauses[:4] == [1, 2, 4, 8]
     assert sum(pauses) == 250
     close()

@@ -93,7 +93,6 @@ def run(
     from .cmd import Cmd
 
     cmd = Cmd(
-        *args,
         path=path,
         env=env,
         dir=dir,
@@ -111,6 +110,7 @@ def run(
         errors=errors,
         engine=engine,
     )
+    cmd.args = args  # as it is: what is no list is refused by name
     cmd.run(check=check)
     assert cmd.result is not None
     return cmd.result
@@ -135,4 +135,6 @@ def output(
             raise ValueError("input: given together with stdin")
         text = check_text(options.get("encoding"), options.get("errors", "strict"))
         options["stdin"] = as_input(input, text)
-    return Cmd(*args, **options).output()
+    cmd = Cmd(**options)
+    cmd.args = args
+    return cmd.output()

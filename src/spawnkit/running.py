@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .supervise import Supervision
 
 
-# How long a thread that was told to stop may take.
-_PATIENCE = 1.0
+_PATIENCE = 1.0  # seconds that a thread which was told to stop may take
+_SLICE = 0.1  # seconds; as SK_SLICE in csrc/core.h
 
 
 def run_to_the_end(
@@ -78,7 +78,7 @@ class Running:
         self._streams: Streams | None = None
         self._supervision: Supervision | None = None
         self._finished: LockType | None = None  # released by the thread that looks after it
-        self._over = False  # that thread has come to its end
+        self._begun = self._over = False  # has that thread begun, has it come to its end?
         self._failure: BaseException | None = None  # what ended that thread
         try:
             self._deadline = _core.deadline_after(timeout)
@@ -199,6 +199,7 @@ class Running:
         finished.acquire()
 
         def look_after_it() -> None:
+            self._begun = True
             try:
                 supervision.see_through()  # type: ignore[union-attr]
             except BaseException as error:
@@ -219,11 +220,14 @@ class Running:
             return self._supervision.see_through(limit)
         if _core.is_stale(process._child):
             _core.raise_for(_core.STALE, process._child, None)
-        if not self._over:
-            # Whoever is interrupted between these two finds it over the next time.
-            if not self._finished.acquire(timeout=_core.seconds_until(limit)):
+        while not self._over:
+            # In slices: a signal that arrives just before acquire sleeps does not wake it. And
+            # whoever is interrupted between acquire and release finds it over the next time.
+            left = _core.seconds_until(limit)
+            if self._finished.acquire(timeout=_SLICE if left < 0 else min(left, _SLICE)):
+                self._finished.release()
+            elif _core.is_past(limit):
                 return False
-            self._finished.release()
         if self._failure is not None:
             raise self._failure
         return True
@@ -300,7 +304,8 @@ class Running:
         if self._supervision is not None:
             if self._finished is not None and not self._over:
                 self._supervision.stop()
-                self._finished.acquire(timeout=_PATIENCE)
+                if self._begun:  # else it will find out before it does anything
+                    self._finished.acquire(timeout=_PATIENCE)
             self._supervision.close()
         for streams in (self._streams, self._early):
             if streams is not None:

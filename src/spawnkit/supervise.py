@@ -144,12 +144,12 @@ class Supervision:
         Asked before each sleep: an exception (Ctrl-C) may have struck between an event and what is
         done about it.
         """
-        if self._stopped:
-            return True
-        self._look()
         if _core.has_exited(self._streams.pump):
             self._process_ended()
-        return self._ended and self._pumped and all(copier.over for copier in self.copiers)
+        if self._ended and self._pumped and all(copier.over for copier in self.copiers):
+            return True
+        self._look()
+        return self._stopped
 
     def _sleep(self, until: int) -> int:
         if self._pumped:
