@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import Cmd, copying, run, running
+from spawnkit import Cmd, run, threads
 from support.children import Children, Report, parse_report
 from support.isolated import Isolate
 
@@ -395,8 +395,7 @@ def test_where_no_thread_can_be_had_nothing_is_left(
             started = 0
             streams = {"stdin": Reader(MIB), "stdout": Writer(), "stderr": Writer()}
             cmd = Cmd(children("echo"), **streams, timeout=60, engine=engine)
-            monkeypatch.setattr(copying, "start_new_thread", fails)
-            monkeypatch.setattr(running, "start_new_thread", fails)
+            monkeypatch.setattr(threads, "start_new_thread", fails)
             try:
                 getattr(cmd, how)()
                 assert cmd.wait().success
@@ -799,3 +798,38 @@ def test_pipes_of_ours_do_not_take_the_numbers_of_extra_files(
         seen = parse_report(out)
         assert wanted_only(seen) == set(range(3, 40))
         assert {seen.fds[number].inode for number in range(3, 40)} == {inode}
+
+
+def _ids_change_beside_copiers(program: str) -> list[int]:
+    import os
+    import threading
+
+    import spawnkit
+
+    class Reader:
+        def __init__(self) -> None:
+            self.asked = threading.Event()
+            self.release = threading.Event()
+
+        def read(self, size: int) -> bytes:
+            self.asked.set()
+            self.release.wait()
+            return b""
+
+    reader = Reader()
+    cmd = spawnkit.Cmd(program, stdin=reader, stdout=spawnkit.PIPE, timeout=1000)
+    cmd.start()
+    reader.asked.wait()
+    before = os.getresuid()
+    os.setresuid(-1, 65534, -1)
+    changed = os.geteuid()
+    os.setresuid(*before)
+    reader.release.set()
+    cmd.wait()
+    return [changed, cmd.process_state.exit_code]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take another id")
+def test_ids_can_be_changed_while_our_threads_run(isolate: Isolate, children: Children) -> None:
+    """The C library signals every thread (setxid) and waits for all: none of ours may block that."""
+    assert isolate(_ids_change_beside_copiers, children("echo")) == [65534, 0]

@@ -546,6 +546,21 @@ def signal_name(number: int) -> str:
     return ffi.string(name).decode(_ENCODING, "replace").lower() if name else f"signal {number}"
 
 
+def new_mask() -> Any:
+    """A signal mask to hold: `hold_signals`, then `release_signals`."""
+    return ffi.new("sk_mask *")
+
+
+def hold_signals(mask: Any) -> None:
+    """Blocks all signals of this thread."""
+    lib.sk_mask_hold(mask)
+
+
+def release_signals(mask: Any) -> None:
+    """Gives it back its mask; harmless when repeated."""
+    lib.sk_mask_release(mask)
+
+
 def own_peak() -> int:
     """Our own peak resident memory in bytes."""
     peak: int = lib.sk_own_peak()

@@ -51,16 +51,21 @@ def run(
     """Runs a command to its end.
 
     args: a list or tuple: the program and its arguments; see `Cmd`, also for the other parameters.
-    capture: gather stdout and stderr; the same as PIPE for both. PIPE for one gathers that one.
+    capture: gather stdout and stderr in memory; the same as PIPE for both. PIPE for one gathers
+        that one. What is not gathered goes where ours goes.
     input: bytes for its stdin (str with an encoding); a program that does not read them all is no
-        error (`Result.broken_pipe`). None: no pipe.
-    timeout: seconds for start and program together; None: no limit. When they pass, the process is
-        killed and reaped and TimeoutExpired raised, with what was captured.
+        error (`Result.broken_pipe`). None: its stdin is `stdin`, and ours where that is None.
+    timeout: seconds for start, program and streams together; None or infinity: no limit; 0 or less:
+        over at once. When they pass, the process is killed and reaped and TimeoutExpired raised,
+        with what was captured.
     check: raise ExitError, with what was captured, unless it exits with 0.
+    encoding, errors: as for bytes.decode: what is captured is str. None: bytes.
 
     Ctrl-C gives a child in our own process group 0.25 s to end, then kills it; it is reaped, and
-    KeyboardInterrupt goes on. Raises SpawnError when the program cannot run, StatusLost when nobody
-    can say how it ended, ValueError and TypeError for bad input before any process is made.
+    KeyboardInterrupt goes on. Raises SpawnError when the program cannot run, Cancelled and
+    WaitDelayError by `cancel` and `wait_delay`, what a reader or writer raised, StatusLost when
+    nobody can say how it ended, ValueError, TypeError and LookupError (`encoding`) for bad input
+    before any process is made. Go has no such function: it is `Cmd.run` with a `Result`.
 
     >>> run(["/bin/echo", "hello"], capture=True).stdout
     b'hello\\n'

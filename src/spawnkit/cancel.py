@@ -16,10 +16,19 @@ __all__ = ["CancelToken"]
 class CancelToken:
     """Ends the commands it was given to (`cancel=token`), from any thread or signal handler.
 
-    action: what is done to each, called with its Cmd, in the thread that looks after the command;
-        None: SIGKILL. Whatever `wait_delay` leaves running afterwards is killed.
+    >>> token = CancelToken()
+    >>> token.cancel()
+    >>> token.cancelled
+    True
 
-    A token that was cancelled stays so: a command started with it raises Cancelled at once.
+    action: what is done to each, called once with its Cmd, in the thread that looks after the
+        command; None: SIGKILL. What still runs `wait_delay` seconds later is killed; with a
+        `wait_delay` of None an action of one's own is waited for as long as it takes. ProcessDone
+        raised in it means that the program had ended; any other exception is raised by the wait.
+
+    The wait then raises Cancelled, whatever the status. A command that was over before is not
+    cancelled. A token that was cancelled stays so: a start with it raises Cancelled, and nothing is
+    started. Go's `context.WithCancel` and `Cmd.Cancel`.
     """
 
     __slots__ = ("__weakref__", "_bells", "_cancelled", "_lock", "action")

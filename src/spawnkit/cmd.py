@@ -71,41 +71,54 @@ class Cmd:
     args: the program and its arguments, as str, bytes or PathLike. A program name without a slash
         is looked for on our PATH (`look_path`), not the child's; with one it is taken literally,
         relative to `dir`.
-    path: the program to execute where it is not args[0]; never looked up.
+    path: the program to execute where it is not args[0], taken literally; None: args[0] says which.
     exec_fd: an open file, or its descriptor, to execute (execveat(2)); args[0] is then only a name.
-        Of a script with a "#!" line the descriptor stays open in the program.
-    env: the whole environment as a mapping, or an `Env`; None: ours, and PWD where `dir` is given.
+        Of a script with a "#!" line the descriptor stays open in the program (fexecve(3)). None: by
+        path.
+    env: the whole environment as a mapping, or an `Env`; None: ours, with PWD set where `dir` is
+        given.
     dir: the working directory; None: ours.
     attr: a SysProcAttr: session, group, umask, limits, signals. None: nothing special.
 
     Its streams:
 
-    stdin, stdout, stderr: None: ours. DEVNULL. A descriptor, or a file that has one. A path (str,
-        PathLike), relative to our directory: read, or written anew. Any other object with read()
-        or write(): a thread copies, and bytes or text go by its kind. For stdin bytes: fed. For the
-        others PIPE: gathered, and in `result` after the wait. For stderr STDOUT, or the same object
-        as stdout: where stdout goes.
-    extra_files: descriptors or files that become 3, 4, …; None in the list: closed.
-    fd_map: {descriptor of the child: ours, or None for closed}. All others are closed.
-    encoding, errors: what is captured and what pipes give is str, so decoded; None: bytes.
+    stdin, stdout, stderr: one of
+        None: ours, unchanged. DEVNULL: /dev/null.
+        a descriptor, or a file that has one: the program gets it as it is, not flushed.
+        a path (str, PathLike), relative to our directory: read from the beginning, or created and
+        emptied. A FIFO is refused, because its open may wait for ever.
+        any other object with read() or write(): copied by a thread; text where it is a text object.
+        stdin only: bytes, bytearray, memoryview: fed.
+        stdout, stderr only: PIPE: gathered in memory, in `result` after the wait.
+        stderr only: STDOUT, or the same object or path as stdout: where stdout goes.
+    extra_files: descriptors or files that become 3, 4, … in the program; None in the list: closed.
+    fd_map: {descriptor of the program: ours, or None for closed}. No others are open in it.
+    encoding, errors: as for bytes.decode, without translation of newlines: what is captured and
+        what pipes give is str. None: bytes, and UTF-8 for text objects.
 
     Its end:
 
-    timeout: seconds from the start; None: no limit. When they pass the process is killed, and
-        `wait` raises TimeoutExpired.
-    cancel: a CancelToken; or what to call with this Cmd at the timeout, instead of killing it.
-    wait_delay: seconds that the process and its streams have after a cancellation, and the streams
-        after its end where a descendant holds them; then they are killed and closed
-        (WaitDelayError). None: as long as it takes; after a kill, no longer than to take what is
-        in the pipes.
+    timeout: seconds from the start until process and streams have to be over; then the process is
+        killed, and `wait` raises TimeoutExpired, whatever its status. None or infinity: no limit; 0
+        or less: over at once.
+    cancel: a CancelToken, whose `cancel` ends the command: Cancelled. Or what to call with this Cmd
+        at the timeout, in place of SIGKILL; it needs a timeout, and a wait_delay if the program may
+        ignore it. ProcessDone raised in it means that the program had ended; any other exception is
+        raised by `wait`. None: nothing but the timeout.
+    wait_delay: seconds from the timeout or cancellation until SIGKILL and the closing of pipes, and
+        from the program's own end where a descendant holds its streams (WaitDelayError if it was
+        successful). 0 or less: at once. None: as long as it takes; after a kill by default, only
+        what is in the pipes is taken.
     engine: "vfork", "vfork-waiting", "fork" or "posix_spawn"; None chooses. Where memory cannot be
         shared, "fork" serves for both of the first; `ProcessState.engine` says which one did.
 
     What it leaves: `process` (a Process, from the start on), `process_state` and `result` (after
-    the wait), `broken_pipe` (it did not read all of its input), `err` (of the search on PATH).
+    the wait), `broken_pipe` (it did not read all of its input), `err` (of the search on PATH). Each
+    but `broken_pipe` is None where there is none.
 
-    Wrong values raise ValueError or TypeError when it is started, before any process is. Differs
-    from Go: None means inherit, not /dev/null; see docs/gotchas.md.
+    Wrong values raise ValueError, TypeError or (`encoding`, `errors`) LookupError when it is
+    started, before any process is. Follows Go's os/exec/exec.go; differs in that None means
+    inherit, not /dev/null, and more: docs/architecture.md, "Where we differ from Go".
     """
 
     def __init__(
@@ -231,7 +244,8 @@ class Cmd:
     def clone(self) -> Cmd:
         """A fresh Cmd with the same description; pipes that were asked for are not part of it.
 
-        Readers and writers are the same objects: a reader goes on where it is.
+        Readers and writers are the same objects: a reader goes on where it is. What was found on
+        PATH is looked for again, so an `err` that was set to None comes back.
         """
         options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         for name in NAMES:
@@ -268,8 +282,10 @@ class Cmd:
     def stdin_pipe(self) -> Writing:
         """A pipe to its stdin, to write to; `close` it for the end of the input.
 
-        Unbuffered: each write arrives whole, or raises BrokenPipeError. `wait` closes it once the
-        process has ended. ValueError where stdin is set, RuntimeError after the start.
+        Unbuffered: each write waits until all of it is in the pipe, or raises BrokenPipeError. With
+        an encoding it takes text. `wait` closes it once the process has ended, not before.
+        ValueError where stdin is set, RuntimeError after the start, SpawnError when there is no
+        descriptor left. pipe(7).
         """
         end = self._pipe(0)
         text = check_text(self.encoding, self.errors)
@@ -280,8 +296,9 @@ class Cmd:
     def stdout_pipe(self) -> Reading:
         """A pipe from its stdout, to read from.
 
-        `wait` closes it once the process has ended: read to the end before you wait. ValueError
-        where stdout is set, RuntimeError after the start.
+        Buffered, in bytes, or text with an encoding. `wait` closes it once the process has ended:
+        read to the end before you wait. ValueError where stdout is set, RuntimeError after the
+        start, SpawnError when there is no descriptor left. pipe(7).
         """
         return self._output_pipe(1)
 
@@ -315,8 +332,10 @@ class Cmd:
     def start(self) -> None:
         """Starts the command; returns once its program runs. `wait` must follow.
 
-        Raises SpawnError when it cannot run, TimeoutExpired and Cancelled when its time was over
-        before, ValueError or TypeError for bad input, RuntimeError when the Cmd was used before.
+        Until then threads of ours copy readers and writers, feed bytes, gather PIPE, and watch
+        timeout and token. Raises SpawnError when it cannot run, TimeoutExpired and Cancelled when
+        its time was over before, ValueError, TypeError or LookupError for bad input, RuntimeError
+        when the Cmd was used before.
         """
         self._use()
         Running(self, self.timeout, self._three()).start(self, in_background=True)
@@ -325,12 +344,15 @@ class Cmd:
         """Waits for a started command and its streams, and returns how it ended.
 
         timeout: seconds for this call only: when they pass TimeoutExpired is raised and the command
-        goes on. check: raise ExitError unless it was successful. Pipes are closed. Again it
-        returns the same.
+        goes on. None or infinity: as long as it takes; 0 or less: only asks. check: raise ExitError
+        unless it exited with 0. Closes the command's pipes. After the end it returns the same
+        state, or raises ExitError, again.
 
-        Raises RuntimeError when it was not started; ExitError; TimeoutExpired and Cancelled by
-        `timeout=` and `cancel=` of the Cmd; WaitDelayError; what a reader or writer raised, if the
-        program was successful, else as the cause of the ExitError.
+        Raises, the first that applies: RuntimeError when it was not started or its start failed,
+        and in a process forked since; what an action raised; TimeoutExpired and Cancelled by
+        `timeout=` and `cancel=` of the Cmd; ExitError, with the next two as its cause;
+        WaitDelayError; what a reader or writer raised. UnicodeDecodeError for output that does not
+        decode. StatusLost as Process.wait. Ctrl-C leaves the command as it is. wait(2).
         """
         running = self._running
         if running is None:
@@ -342,8 +364,8 @@ class Cmd:
     def run(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Starts the command, waits for it and its streams, and returns how it ended.
 
-        timeout: in place of the Cmd's own: seconds for start and program together. check: raise
-        ExitError unless it was successful. Raises as `start` and `wait`, but ends the process
+        timeout: in place of the Cmd's own, seconds from the start; None: the Cmd's own. check:
+        raise ExitError unless it exited with 0. Raises as `start` and `wait`, but ends the process
         first. Ctrl-C gives a child in our own process group 0.25 s to end, then kills it.
         """
         self._use()
@@ -351,7 +373,7 @@ class Cmd:
         return run_to_the_end(self, timeout, check, self._three())
 
     def output(self) -> bytes | str:
-        """Runs the command and returns what it wrote to its stdout.
+        """Runs the command and returns what it wrote to its stdout: bytes, or str with an encoding.
 
         Its stderr, where None, is not shown but kept for `ExitError.stderr`: the first and the last
         32 KiB. ValueError where stdout is set. Raises as `run`.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import codecs
 import io
-from _thread import start_new_thread
 
 from .pipes import CHUNK, WIDE
+from .threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ class Copier:
 
     def start(self) -> None:
         """Starts the thread; RuntimeError where none can be had."""
-        # Not threading.Thread: its start waits with a Condition, which a Ctrl-C may break. And for
-        # these threads nobody waits at the interpreter's exit: a child may live on.
-        start_new_thread(self._run, ())
+        start_thread(self._run)
 
     def _run(self) -> None:
         try:

@@ -41,7 +41,9 @@ class Env:
     Go; a string without "=" is handed on as it is, unless `only` was used.
 
     Immutable: every edit returns another Env. Names and values are checked when they are given:
-    ValueError and TypeError name the one that is wrong. Go's `Cmd.Env` with `Cmd.Environ`, Rust's
+    ValueError and TypeError name the one that is wrong. In the place of an Env, None means ours
+    without edits, and a mapping is the whole environment, untouched. `Cmd.environ` shows what comes
+    out. environ(7); Go's `Cmd.Env` with `Cmd.Environ` (os/exec/exec.go), Rust's
     `Command::env`, `env_remove`, `env_clear`.
     """
 

@@ -152,7 +152,8 @@ class ExitError(Error):
 
     state: its ProcessState.
     stdout, stderr: what was captured: bytes, or str where an encoding was given; None where
-        nothing was captured.
+        nothing was captured. From `output` stderr may lack its middle, and says so there.
+    __cause__: what a reader or writer raised, or a WaitDelayError; else None.
 
     Go's `*exec.ExitError`.
     """
@@ -185,15 +186,19 @@ class ExitError(Error):
 class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for it
     """The time was over before the program was.
 
-    From `run` and `Cmd.run` the process has been killed and reaped; from `wait` it is as it was.
+    Where it was the command's time (`timeout=` of `run`, `output`, `Cmd` and `Cmd.run`) the process
+    has been ended and reaped; where it was that of a `wait(timeout=)` it is as it was.
 
     timeout: the time that was allowed, in seconds.
     stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
-        nothing was captured.
-    state: its ProcessState; None from `wait`, where its program never ran (`stage`), and where the
-        kill did not take effect within a second (a process in an uninterruptible system call). Of a
-        program that had ended while a descendant of its held the pipe it is the program's own.
+        nothing was captured, and from `wait(timeout=)`.
+    state: its ProcessState; None from `wait(timeout=)`, where its program never ran (`stage`), and
+        where the kill did not take effect within a second (a process in an uninterruptible system
+        call). Of a program that ended by itself, at the action or while a descendant of its held
+        the pipe, it is the program's own.
     stage: None once the program was running; else the step of its setup that had not returned.
+
+    Go returns `context.DeadlineExceeded`, or the kill as an ExitError.
     """
 
     def __init__(

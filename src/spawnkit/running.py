@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 
 from . import _core
 from .cancel import CancelToken
@@ -14,6 +14,7 @@ from .prepare import prepare
 from .process import Process, give_up, started
 from .result import Result, check_text
 from .streams import Streams, check_streams, is_copied
+from .threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Running:
                 self._over = True
                 finished.release()
 
-        start_new_thread(look_after_it, ())
+        start_thread(look_after_it)
 
     def await_end(self, limit: int) -> bool:
         """Waits for process and streams. False: `limit` came first."""
