@@ -105,3 +105,5 @@ void sk_mask_release(sk_mask *mask)
         sys_sigmask(SIG_SETMASK, &mask->before, 0);
     mask->held = 0;
 }
+
+void sk_mask_take(const sk_mask *mask) { sys_sigmask(SIG_SETMASK, &mask->before, 0); }

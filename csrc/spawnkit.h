@@ -287,9 +287,9 @@ const char *sk_stage_name(int stage);
 int sk_operation_code(const char *name);
 int sk_operation_on(int code, int engine); /* 1: that engine can run it */
 
-/* Blocks the signals of the calling thread, and gives it back its mask. For the start of a thread of
- * ours, which inherits the mask: a signal that it took would set the interpreter's flag and wake
- * nobody. Both are harmless when repeated. */
+/* Blocks the signals of the calling thread, and gives it back its mask; both are harmless when
+ * repeated. For the start of a thread, which inherits the mask. `take` sets the mask that another
+ * thread had before its hold. */
 typedef struct sk_mask {
     uint64_t before;
     int32_t held;
@@ -297,6 +297,7 @@ typedef struct sk_mask {
 
 int sk_mask_hold(sk_mask *mask);
 void sk_mask_release(sk_mask *mask);
+void sk_mask_take(const sk_mask *mask);
 
 /* Our own peak resident memory in bytes, which the kernel folds into that of a child. */
 int64_t sk_own_peak(void);

@@ -800,7 +800,7 @@ def test_pipes_of_ours_do_not_take_the_numbers_of_extra_files(
         assert {seen.fds[number].inode for number in range(3, 40)} == {inode}
 
 
-def _ids_change_beside_copiers(program: str) -> list[int]:
+def _ids_change_beside_copiers(program: str) -> int:
     import os
     import threading
 
@@ -820,16 +820,12 @@ def _ids_change_beside_copiers(program: str) -> list[int]:
     cmd = spawnkit.Cmd(program, stdin=reader, stdout=spawnkit.PIPE, timeout=1000)
     cmd.start()
     reader.asked.wait()
-    before = os.getresuid()
-    os.setresuid(-1, 65534, -1)
-    changed = os.geteuid()
-    os.setresuid(*before)
+    os.setresuid(*os.getresuid())  # nothing changes, but every thread is asked all the same
     reader.release.set()
     cmd.wait()
-    return [changed, cmd.process_state.exit_code]
+    return cmd.process_state.exit_code
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take another id")
 def test_ids_can_be_changed_while_our_threads_run(isolate: Isolate, children: Children) -> None:
-    """The C library signals every thread (setxid) and waits for all: none of ours may block that."""
-    assert isolate(_ids_change_beside_copiers, children("echo")) == [65534, 0]
+    """The C library signals each thread (setxid) and waits for all: none of ours may block that."""
+    assert isolate(_ids_change_beside_copiers, children("echo")) == 0

@@ -561,6 +561,19 @@ def release_signals(mask: Any) -> None:
     lib.sk_mask_release(mask)
 
 
+def current_mask() -> Any:
+    """This thread's mask, for `take_mask`."""
+    mask = new_mask()
+    lib.sk_mask_hold(mask)
+    lib.sk_mask_release(mask)
+    return mask
+
+
+def take_mask(mask: Any) -> None:
+    """Gives this thread the mask that another one had."""
+    lib.sk_mask_take(mask)
+
+
 def own_peak() -> int:
     """Our own peak resident memory in bytes."""
     peak: int = lib.sk_own_peak()

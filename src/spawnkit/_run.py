@@ -89,9 +89,12 @@ def run(
             plan, number, streams = prepare(
                 args, path, env, dir, checked, extra_files, fd_map, exec_fd, attr, engine
             )
-            return execute(
+            result = execute(
                 child, plan, number, streams, args[0], timeout, deadline, check, attr, text
             )
+            if text is not None:
+                result.decode(text)
+            return result
         except SpawnError as error:
             if error.errno != errno.ETXTBSY:
                 raise

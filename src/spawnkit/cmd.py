@@ -185,6 +185,8 @@ class Cmd:
         """The program: as given, or as found on PATH; the name itself where nothing was found."""
         if self._path is not None:
             return self._path
+        if self.exec_fd is not None:
+            return self.args[0]
         self._search()
         return self.args[0] if self._found is None else os.fsdecode(self._found)
 
@@ -244,14 +246,15 @@ class Cmd:
     def clone(self) -> Cmd:
         """A fresh Cmd with the same description; pipes that were asked for are not part of it.
 
-        Readers and writers are the same objects: a reader goes on where it is. What was found on
-        PATH is looked for again, so an `err` that was set to None comes back.
+        Readers and writers are the same objects: a reader goes on where it is.
         """
         options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         for name in NAMES:
             if options[name] is HELD:
                 options[name] = None
-        return Cmd(*self.args, path=self._path, **options)
+        fresh = Cmd(*self.args, path=self._path, **options)
+        fresh._searched, fresh._found, fresh._err = self._searched, self._found, self._err
+        return fresh
 
     def __str__(self) -> str:
         """The resolved program and its arguments, quoted for a POSIX shell."""

@@ -36,7 +36,10 @@ def execute(
     attr: SysProcAttr | None,
     text: Text | None,
 ) -> Result:
-    """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams."""
+    """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams.
+
+    text: how an exception's outputs are decoded; the result's are the caller's to decode.
+    """
     try:
         flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
         spawn(plan, engine, flags, child)
@@ -55,8 +58,6 @@ def execute(
             if text is not None:
                 result.decode_somehow(text)
             raise ExitError(os.fsdecode(name), result.state, result.stdout, result.stderr)
-        if text is not None:
-            result.decode(text)
         return result
     except BaseException as error:
         end(child, grace_for(error, attr))

@@ -135,6 +135,7 @@ class Running:
         """The short way, from start to end."""
         plan, engine, streams = self._prepare(cmd)
         process = Process(_core.new_child(), cmd.name)
+        stage = None
         try:
             cmd.result = execute(
                 process._child,
@@ -149,13 +150,15 @@ class Running:
                 self._text,
             )
         except (ExitError, TimeoutExpired) as error:
+            stage = getattr(error, "stage", None)
             if error.state is not None:
                 cmd.result = Result(error.state, error.stdout, error.stderr)
             raise
         finally:
-            cmd.process_state = process.note_end()
-            if cmd.process_state is not None:
-                cmd.process = process
+            state = process.note_end()
+            if stage is None and state is not None:  # else its program never ran
+                cmd.process, cmd.process_state = process, state
+        self._decode(cmd.result, somehow=False)
         return cmd.result.state
 
     def start(self, cmd: Cmd, in_background: bool) -> None:
@@ -209,6 +212,8 @@ class Running:
                 self._over = True
                 finished.release()
 
+        assert supervision is not None
+        supervision.mask = _core.current_mask()
         start_thread(look_after_it)
 
     def await_end(self, limit: int) -> bool:
@@ -284,7 +289,7 @@ class Running:
             raise Cancelled(name, result.state, result.stdout, result.stderr)
         if supervision.cut and result.state is not None:
             self._decode(result, somehow=True)
-            delay = self._wait_delay or 0.0
+            delay = max(0.0, self._wait_delay or 0.0)
             return WaitDelayError(name, delay, result.state, result.stdout, result.stderr)
         return supervision.copy_error
 

@@ -23,6 +23,7 @@ from .cancel import CancelToken
 from .children import KILL, adopt
 from .copying import Copier
 from .errors import ProcessDone
+from .threads import with_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Supervision:
         self.cancelled: str | None = None
         self.action_error: BaseException | None = None
         self.cut = False
+        self.mask: object = None  # what the action runs with, where that is not the thread's own
         self._streams = streams
         self._token = cmd.cancel if isinstance(cmd.cancel, CancelToken) else None
         self._action = cmd.cancel if self._token is None else self._token.action
@@ -188,11 +190,17 @@ class Supervision:
             self._kill()
             return
         try:
-            self._action(self._cmd)  # type: ignore[operator, arg-type]
+            if self.mask is None:
+                self._action(self._cmd)  # type: ignore[operator, arg-type]
+            else:
+                with_signals(self.mask, lambda: self._action(self._cmd))  # type: ignore[operator, arg-type, misc]
         except ProcessDone:
             self.cancelled = None  # it was over before: nothing to complain about
         except Exception as error:
             self.action_error = error
+        except BaseException as error:  # Ctrl-C, or the end of the program: no more waiting
+            self.action_error = error
+            self._kill()
 
     def _kill(self) -> None:
         self._killed = True

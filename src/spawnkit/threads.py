@@ -1,4 +1,11 @@
-"""Threads of ours: for copying, and for commands that are looked after in the background."""
+"""Threads of ours: for copying, and for commands that are looked after in the background.
+
+They take no signals, for as long as they live. Otherwise
+  1. the main thread's signals are blocked for a moment, as pthread_create does it;
+  2. a signal arrives, and the kernel gives it to a thread of ours;
+  3. the main thread looks for signals, finds none, and goes to sleep;
+  4. the handler runs in our thread and sets the interpreter's flag: nobody acts on it.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +19,7 @@ if TYPE_CHECKING:
 
 
 def start_thread(run: Callable[[], None]) -> None:
-    """Runs it in a thread of its own, which takes no signals; RuntimeError where none can be had.
-
-    All signals are blocked in it. Otherwise
-      1. pthread_create blocks the signals of the calling thread for a moment;
-      2. a signal arrives then, and the new thread unblocks first and takes it;
-      3. its handler sets the interpreter's flag, and the main thread, which should act on it, goes
-         to sleep without having looked.
+    """Runs it in a thread of its own, with signals blocked; RuntimeError where none can be had.
 
     Not threading.Thread: its start waits with a Condition, which a Ctrl-C may break. And for these
     threads nobody waits at the interpreter's exit: a child may live on.
@@ -29,3 +30,14 @@ def start_thread(run: Callable[[], None]) -> None:
         start_new_thread(run, ())
     finally:
         _core.release_signals(mask)
+
+
+def with_signals(mask: object, call: Callable[[], object]) -> None:
+    """Calls it with another thread's signal mask: what it starts inherits that."""
+    own = _core.new_mask()
+    _core.hold_signals(own)
+    try:
+        _core.take_mask(mask)
+        call()
+    finally:
+        _core.release_signals(own)
