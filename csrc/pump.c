@@ -31,7 +31,7 @@ static int make_room(sk_pump *pump, int stream)
 
     if (buffer->room - buffer->length >= LEAST_READ)
         return 0;
-    if (buffer->room >= SK_WIDE && !pump->draining) {
+    if (buffer->room >= SK_WIDE + 2 * buffer->ends && !pump->draining) {
         sk__widen(pump, stream);
         if (!buffer->ends)
             return SK_FULL;
@@ -87,16 +87,17 @@ long sk__write_quietly(int fd, const void *data, size_t size)
 {
     const uint64_t pipe_signal = UINT64_C(1) << (SIGPIPE - 1);
     const struct timespec now = {0, 0};
-    uint64_t mask;
+    uint64_t mask, pending = 0;
     long length;
 
     sys_sigmask(SIG_BLOCK, &pipe_signal, &mask);
+    if (mask & pipe_signal) /* one from before is not ours to take */
+        sys_sigpending(&pending);
     length = sys_write(fd, data, size);
-    if (!(mask & pipe_signal)) {
-        if (length == -EPIPE)
-            sys_sigtake(&pipe_signal, &now);
+    if (length == -EPIPE && !(pending & pipe_signal))
+        sys_sigtake(&pipe_signal, &now);
+    if (!(mask & pipe_signal))
         sys_sigmask(SIG_SETMASK, &mask, 0);
-    }
     return length;
 }
 
@@ -176,8 +177,12 @@ static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const
                 return answer_bell(pump);
             if (what[i] == END) {
                 result = sk_wait(child, 0);
-                if (result == SK_TIMEOUT || result == SK_AGAIN) /* a tracer holds on to it */
+                if (result == SK_TIMEOUT || result == SK_AGAIN) {
+                    const struct timespec moment = {0, 1000000};
+
+                    sys_poll(NULL, 0, &moment); /* a tracer has yet to let it go */
                     continue;
+                }
                 pump->exited = 1;
                 return result == SK_OK && streams_open(pump) ? SK_EXITED : result;
             }
@@ -225,6 +230,14 @@ static int64_t until_asking(const sk_pump *pump, const sk_child *child, int64_t 
     return deadline < 0 || next < deadline ? next : deadline;
 }
 
+static int ask_for_end(sk_pump *pump, sk_child *child)
+{
+    const struct pollfd end = {-1, 0, POLLIN};
+    const int what = END;
+
+    return serve(pump, child, &end, &what, 1);
+}
+
 /* Waits until something is ready and serves it. SK_OK, or what sk_pump_run returns. */
 static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
 {
@@ -246,9 +259,7 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
 
         ready = sys_poll(fds, count, &left);
         if (ready == 0 && has_to_ask(pump, child)) {
-            fds[0].revents = POLLIN;
-            what[0] = END;
-            ready = serve(pump, child, fds, what, 1);
+            ready = ask_for_end(pump, child);
             if (ready != SK_OK || pump->exited)
                 return ready;
             some_left = deadline < 0 || sk__now() < deadline;
@@ -261,9 +272,23 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
     return ready < 0 ? ready : serve(pump, child, fds, what, count);
 }
 
+/* A stream that is always ready never lets a poll wait, and only those are cut short. So now and then
+ * the clock, the child and the caller have their turn without one. */
+static int have_a_look(sk_pump *pump, sk_child *child, int64_t deadline)
+{
+    int result = SK_OK;
+
+    if (++pump->rounds % ROUNDS)
+        return SK_OK;
+    if (has_to_ask(pump, child))
+        result = ask_for_end(pump, child);
+    if (result == SK_OK && deadline >= 0 && sk__now() >= deadline)
+        return SK_TIMEOUT;
+    return result == SK_OK && sk__main_thread() ? SK_AGAIN : result;
+}
+
 static int run(sk_pump *pump, sk_child *child, int64_t deadline)
 {
-    unsigned rounds = 0;
     int result;
 
     if (child->channel >= 0) {
@@ -273,16 +298,17 @@ static int run(sk_pump *pump, sk_child *child, int64_t deadline)
             return result;
     }
     while (streams_open(pump) || (pump->bell >= 0 && !pump->exited)) {
+        int look;
+
         result = pump_once(pump, child, deadline);
-        if (result != SK_OK)
+        if (result != SK_OK && result != SK_FULL)
             return result;
-        /* A stream that is always ready never lets a poll wait, and only those are cut short. */
-        if (++rounds % ROUNDS == 0) {
-            if (deadline >= 0 && sk__now() >= deadline)
-                return SK_TIMEOUT;
-            if (sk__main_thread())
-                return SK_AGAIN;
-        }
+        look = have_a_look(pump, child, deadline);
+        /* What is full stays so until the next call. */
+        if (look != SK_OK && !(look == SK_AGAIN && result == SK_FULL))
+            return look;
+        if (result == SK_FULL)
+            return SK_FULL;
     }
     return sk_wait(child, deadline);
 }
@@ -315,12 +341,14 @@ int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
 
 int sk_pump_drain(sk_pump *pump)
 {
+    int first = 0;
+
     pump->draining = 1; /* nobody will take what is full */
     if (is_ours(pump, 0))
         sk__close_fd(&pump->ours[0]);
     for (int i = 1; i < 3; i++) {
         const sk_buffer *buffer = &pump->output[i - 1];
-        int left = 0, result = 0;
+        int left = 0, result;
         size_t end;
 
         if (!is_ours(pump, i))
@@ -329,9 +357,9 @@ int sk_pump_drain(sk_pump *pump)
         end = buffer->length + buffer->dropped + (size_t)left;
         while (result == 0 && pump->ours[i] >= 0 && buffer->length + buffer->dropped < end)
             result = gather(pump, i);
-        if (result < 0)
-            return result;
+        if (result < 0 && first == 0)
+            first = result; /* the other one still has something to say */
         sk__close_fd(&pump->ours[i]);
     }
-    return 0;
+    return first;
 }

@@ -180,6 +180,7 @@ typedef struct sk_pump {
     int32_t exited;      /* SK_EXITED was returned */
     int32_t widened;     /* bit i: stream i turned out to be long and got a wider pipe */
     int32_t draining;    /* sk_pump_drain was called */
+    uint32_t rounds;     /* how often something was served */
     int32_t interrupted; /* waits on the main thread that were cut short */
     int32_t refused;     /* the child closed its stdin before it had all of the input */
     const char *input;   /* kept alive by the caller */
@@ -240,7 +241,7 @@ void sk_end_stop(sk_pump *pump, int stream);
 int64_t sk_end_write(sk_pump *pump, int stream, const void *data, size_t size);
 int sk_end_left(sk_pump *pump, int stream);   /* bytes in the pipe now */
 void sk_end_widen(sk_pump *pump, int stream); /* for a long stream */
-void sk_end_close(sk_pump *pump, int stream);
+void sk_end_close(sk_pump *pump, int stream); /* then ring: a sleeping sk_pump_listen keeps it open */
 
 /* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
  * close(target). `cloexec` marks a target that must be close-on-exec: one that only serves a ring,

@@ -34,8 +34,11 @@ static int set_nonblocking(int fd)
 static int make_pipe(sk_pump *pump, int i)
 {
     int32_t ends[2];
-    int result = sys_pipe(ends, O_CLOEXEC);
+    int result;
 
+    if (pump->ours[i] >= 0 || pump->theirs[i] >= 0)
+        return -EBUSY;
+    result = sys_pipe(ends, O_CLOEXEC);
     if (result < 0)
         return result;
     pump->ours[i] = ends[i ? 0 : 1];
@@ -62,8 +65,11 @@ int sk_pump_open(sk_pump *pump, int parts)
 
 void sk__widen(sk_pump *pump, int stream)
 {
-    if (!(pump->widened >> stream & 1))
-        sys_fcntl(pump->ours[stream], 1031 /* F_SETPIPE_SZ */, SK_WIDE);
+    const int get = 1032 /* F_GETPIPE_SZ */, set = 1031;
+
+    /* The child may have made it wider than that. */
+    if (!(pump->widened >> stream & 1) && sys_fcntl(pump->ours[stream], get, 0) < SK_WIDE)
+        sys_fcntl(pump->ours[stream], set, SK_WIDE);
     pump->widened |= 1 << stream;
 }
 

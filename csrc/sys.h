@@ -131,6 +131,10 @@ SK_INLINE int sys_sigmask(int how, const uint64_t *to, uint64_t *from)
 {
     return (int)SK_SYS(SYS_rt_sigprocmask, how, to, from, 8, 0);
 }
+SK_INLINE int sys_sigpending(uint64_t *set)
+{
+    return (int)SK_SYS(SYS_rt_sigpending, set, 8, 0, 0, 0);
+}
 SK_INLINE int sys_sigtake(const uint64_t *set, const struct timespec *timeout)
 {
     return (int)SK_SYS(SYS_rt_sigtimedwait, set, 0, timeout, 8, 0);

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import io
 import os
+import random
 import signal
+import threading
 from typing import Any
 
 import pytest
 
 import spawnkit
+from spawnkit import _core, plan
+from spawnkit.children import end
 from support.children import Children
 from support.isolated import Isolate
 
@@ -156,3 +162,69 @@ def test_stderr_cannot_join_a_stdout_that_is_closed(
 ) -> None:
     """The number 1 must not come to mean a pipe of ours."""
     assert isolate(_joins_a_closed_stdout, engine, feed, oracle=False) == ["descriptors", 9]
+
+
+class _Pump:
+    """The pump below Python: one output of ours, fed by the test, and a child that lives on."""
+
+    def __init__(self, program: str) -> None:
+        self.child = _core.new_child()
+        argv = program.encode() + b"\0" + b"0\0"
+        _core.spawn(self.child, plan.pack(program.encode(), argv, 2, (b"", 0)), 0, _core.PIDFD)
+        self.pump = _core.new_pump()
+        _core.open_pump(self.pump, 2)
+        self.theirs = os.dup(self.pump.theirs[1])
+
+    def close(self) -> None:
+        os.close(self.theirs)
+        _core.close_pump(self.pump)
+        end(self.child)
+
+
+def test_a_full_buffer_does_not_outrun_the_deadline(children: Children) -> None:
+    """Each handing over begins a new call into C: the clock must be looked at all the same."""
+    pump = _Pump(children("block"))
+    stop = threading.Event()
+    try:
+
+        def flood() -> None:
+            data = memoryview(bytes(1 << 16))
+            while not stop.is_set():
+                os.write(pump.theirs, data)
+
+        writer = threading.Thread(target=flood)
+        writer.start()
+        sinks: dict[int, io.BytesIO] = {}
+        assert _core.pump(pump.pump, pump.child, _core.deadline_after(0.2), sinks) == _core.TIMEOUT
+        stop.set()
+        while writer.is_alive():
+            _core.pump(pump.pump, pump.child, _core.deadline_after(0.01), sinks)
+        writer.join()
+    finally:
+        stop.set()
+        pump.close()
+
+
+@pytest.mark.parametrize("ends", [1, 4096, 32 << 10, 131072, 200_000])
+@pytest.mark.parametrize("extra", [-1, 0, 1, 5000, 1_000_000])
+def test_the_ends_of_a_stream_are_kept_exactly(ends: int, extra: int, children: Children) -> None:
+    """Sizes on both sides of what is kept, and of what the buffer holds."""
+    pump = _Pump(children("block"))
+    data = random.Random(ends + extra).randbytes(max(0, 2 * ends + extra))
+    try:
+        _core.keep_ends(pump.pump, 1, ends)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            written = pool.submit(lambda: [os.write(pump.theirs, data), os.close(pump.theirs)])
+            pump.pump.theirs[1], theirs = -1, pump.pump.theirs[1]
+            os.close(theirs)
+            _core.pump(pump.pump, pump.child, _core.deadline_after(0.5), {})
+            written.result()
+        got = _core.gathered(pump.pump, 1, {})
+        if len(data) <= 2 * ends:
+            assert got == data
+        else:
+            note = b"\n... %d bytes left out ...\n" % (len(data) - 2 * ends)
+            assert got == data[:ends] + note + data[-ends:]
+    finally:
+        pump.theirs = os.dup(0)
+        pump.close()

@@ -242,14 +242,13 @@ def _raises_nofile(attr: SysProcAttr) -> bool:
 
 
 def _free_target(wanted: dict[int, int | None], kept: frozenset[int], source: int) -> int:
-    """The lowest number above 2 and all that the child has; not `source` itself.
+    """The lowest number above 2 that the child does not have; not `source` itself.
 
     A dup onto itself would be no copy that can be close-on-exec.
     """
-    highest = max((2, *wanted, *kept))
-    target = highest + 2 if highest + 1 == source else highest + 1
-    if target >= 2**31:
-        raise ValueError(f"exec_fd: no number left above {highest}")
+    target = 3
+    while target in wanted or target in kept or target == source:
+        target += 1
     return target
 
 
