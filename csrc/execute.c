@@ -7,6 +7,18 @@
 #include "core.h"
 
 #include <errno.h>
+#include <pthread.h>
+
+/* One caller at a time, from the first change to the last one undone:
+ *   1. A saves "SIGPIPE is ignored", and makes it default;
+ *   2. B saves "default";
+ *   3. A's program is not there: ignored again;
+ *   4. nor is B's: default, and a write to a broken pipe ends the process ever after. */
+static uint32_t changing;
+
+/* Who holds it does not exist in the new process. */
+static void forked(void) { changing = 0; }
+static void watch(void) { pthread_atfork(NULL, NULL, forked); }
 
 struct saved {
     uint64_t changed; /* bit n-1: actions[n] is what signal n had */
@@ -29,6 +41,21 @@ static int can_be_undone(const struct sk_plan *plan, const struct sk_op *op)
     return 0;
 }
 
+/* What is blocked waits even if it is ignored, so a signal that was never to come through would:
+ *   1. SIGPIPE is ignored, blocked, and a write to a broken pipe has left one that waits;
+ *   2. it becomes default;
+ *   3. nothing is blocked any more: it ends the process, and had the program not been found we
+ *      should have gone on.
+ * To ignore a signal discards what waits, in every thread (sigaction(2) of POSIX). */
+static int set_disposition(int signal, const struct sk_sigaction *to, struct sk_sigaction *from)
+{
+    int result = sys_sigaction(signal, 0, from);
+
+    if (result == 0 && from->handler == SIG_IGN)
+        result = sys_sigaction(signal, from, 0);
+    return result < 0 ? result : sys_sigaction(signal, to, 0);
+}
+
 static int set_dispositions(uint64_t set, void (*handler)(int), struct saved *saved)
 {
     const struct sk_sigaction action = {handler, 0, 0, 0};
@@ -40,7 +67,7 @@ static int set_dispositions(uint64_t set, void (*handler)(int), struct saved *sa
 
         if (!(set & bit) || signal == SIGKILL || signal == SIGSTOP)
             continue;
-        result = sys_sigaction(signal, &action, &old);
+        result = set_disposition(signal, &action, &old);
         if (result < 0)
             return result;
         if (!(saved->changed & bit))
@@ -84,24 +111,12 @@ static void undo(const struct sk_plan *plan, const struct saved *saved)
         sys_fcntl(plan->exec_fd, F_SETFD, saved->fd_flags);
 }
 
-int sk_execute(sk_child *report, const void *data, size_t size)
+static int execute(sk_child *report, const struct sk_plan *plan, const struct sk_launch *launch)
 {
     struct saved saved = {.changed = 0, .has_mask = 0, .fd_flags = -1};
-    const struct sk_plan *plan = data;
     const struct sk_op *ops = (const struct sk_op *)(plan + 1);
-    struct sk_launch *launch;
     int result = 0;
 
-    report->stage = SK_AT_PLAN;
-    if (sk__plan_check(data, size) < 0 || plan->path_count != 1)
-        return -EINVAL;
-    for (uint32_t i = 0; i < plan->op_count; i++)
-        if (!can_be_undone(plan, &ops[i]))
-            return -EINVAL;
-    report->stage = SK_AT_MEMORY;
-    launch = sk__launch_take(plan); /* for the vectors that execve wants */
-    if (!launch)
-        return -ENOMEM;
     for (uint32_t i = 0; i < plan->op_count && result == 0; i++) {
         report->stage = ops[i].code;
         report->index = (int)i;
@@ -116,6 +131,31 @@ int sk_execute(sk_child *report, const void *data, size_t size)
             result = sys_execve(launch->paths[0], launch->argv, launch->envp);
     }
     undo(plan, &saved);
+    return result;
+}
+
+int sk_execute(sk_child *report, const void *data, size_t size)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct sk_plan *plan = data;
+    const struct sk_op *ops = (const struct sk_op *)(plan + 1);
+    struct sk_launch *launch;
+    int result;
+
+    report->stage = SK_AT_PLAN;
+    if (sk__plan_check(data, size) < 0 || plan->path_count != 1)
+        return -EINVAL;
+    for (uint32_t i = 0; i < plan->op_count; i++)
+        if (!can_be_undone(plan, &ops[i]))
+            return -EINVAL;
+    report->stage = SK_AT_MEMORY;
+    launch = sk__launch_take(plan); /* for the vectors that execve wants */
+    if (!launch)
+        return -ENOMEM;
+    pthread_once(&once, watch);
+    sk__lock_word(&changing);
+    result = execute(report, plan, launch);
+    sk__unlock_word(&changing);
     sk__launch_give(launch);
     return result;
 }

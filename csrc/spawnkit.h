@@ -102,8 +102,10 @@ typedef struct sk_turn {
 
 /* Becomes a writer: SK_OK once no sk_spawn is under way, in any thread; from then on none begins
  * until sk_turn_end. A thread that is a writer becomes it once more without waiting. SK_AGAIN: call
- * again, the place in line is kept. -EBUSY: the turn is in use. `deadline` as for sk_settle;
- * SK_TIMEOUT gives the place up. */
+ * again. Between two calls the thread is not in line, so that it may do whatever it likes; but for
+ * 0.1 s nobody gets ahead of it by joining others. `deadline` as for sk_settle. -EBUSY: the turn is
+ * in use. -ECANCELED: another thread has ended it, and may be using it. With SK_OK the turn is in
+ * use until sk_turn_end; other results leave nothing to be ended. */
 int sk_write_lock(sk_turn *turn, int64_t deadline);
 
 /* sk_spawn for after SK_LOCKED: waits until the writers are through, newcomers behind it, and spawns
@@ -111,7 +113,8 @@ int sk_write_lock(sk_turn *turn, int64_t deadline);
 int sk_spawn_in_turn(sk_child *child, const void *plan, size_t size, int engine, int flags,
                      sk_turn *turn, int64_t deadline);
 
-/* Gives a turn back, whether it is inside or still waits; harmless when repeated. Any thread. */
+/* Gives a turn back, whether it is inside or still waits; harmless when repeated. Any thread. It is
+ * for the caller to know that the turn is its own: who got -EBUSY would end another's. */
 void sk_turn_end(sk_turn *turn);
 
 /* Replaces the calling process by the plan's program; returns only if that fails, with a negative
@@ -241,7 +244,8 @@ void sk_end_stop(sk_pump *pump, int stream);
 int64_t sk_end_write(sk_pump *pump, int stream, const void *data, size_t size);
 int sk_end_left(sk_pump *pump, int stream);   /* bytes in the pipe now */
 void sk_end_widen(sk_pump *pump, int stream); /* for a long stream */
-void sk_end_close(sk_pump *pump, int stream); /* then ring: a sleeping sk_pump_listen keeps it open */
+void sk_end_close(sk_pump *pump,
+                  int stream); /* then ring: a sleeping sk_pump_listen keeps it open */
 
 /* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
  * close(target). `cloexec` marks a target that must be close-on-exec: one that only serves a ring,

@@ -205,6 +205,108 @@ def _state_around_a_failure(how: str) -> list[Any]:
     return outcome
 
 
+def test_failures_in_several_threads_undo_everything(isolate: Isolate) -> None:
+    """None takes for the state before what another has set."""
+    before, after = isolate(_failures_in_threads)
+    assert before == after
+
+
+def _failures_in_threads() -> list[Any]:
+    import contextlib
+    import threading
+    from pathlib import Path
+
+    import spawnkit
+    from spawnkit.replace import execute
+
+    together = threading.Barrier(3)
+
+    def fail() -> None:
+        together.wait()
+        for _ in range(1000):
+            with contextlib.suppress(spawnkit.SpawnError):
+                execute(["/no/such/program"])
+
+    def ignored() -> list[str]:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return [line for line in lines if line.startswith("SigIgn")]
+
+    before = ignored()
+    for _ in range(10):
+        threads = [threading.Thread(target=fail) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if ignored() != before:
+            break
+    return [before, ignored()]
+
+
+def test_a_fork_in_the_middle_leaves_it_usable_in_the_new_process(isolate: Isolate) -> None:
+    with isolate.start(_fork_in_the_middle, later="execve:hold", oracle=False) as running:
+        held = running.held()
+        running.tell("fork")
+        running.held().go()
+        assert running.note() == 0
+        held.go()
+        assert running.result() == errno.ENOENT
+
+
+def _fork_in_the_middle() -> int:
+    import os
+    import threading
+
+    import spawnkit
+    from spawnkit.replace import execute
+    from support.inside import hear, note
+
+    def fail() -> int:
+        try:
+            execute(["/no/such/program"])
+        except spawnkit.SpawnError as error:
+            return error.errno
+
+    failures: list[int] = []
+    thread = threading.Thread(target=lambda: failures.append(fail()))
+    thread.start()
+    hear()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = fail() - 2  # ENOENT
+        finally:
+            os._exit(code)
+    note(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    thread.join()
+    return failures[0]
+
+
+def test_an_ignored_signal_that_is_pending_is_discarded() -> None:
+    """It would end the process once it is neither ignored nor blocked."""
+    code = """
+import os, signal
+def leave_pending():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        os.write(write, b"x")
+    except BrokenPipeError:
+        pass
+    assert signal.SIGPIPE in signal.sigpending()
+leave_pending()
+try:
+    execute(["/no/such/program"])
+except FileNotFoundError:
+    pass
+leave_pending()
+execute(["sh", "-c", "exit 7"])
+"""
+    assert run_code(code).returncode == 7
+
+
 @pytest.mark.parametrize("refused", ["rt_sigaction", "rt_sigprocmask"])
 def test_a_step_that_fails_is_named(refused: str, isolate: Isolate) -> None:
     """Nothing is executed where a signal cannot be set."""

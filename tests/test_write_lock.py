@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from spawnkit.writelock import write_lock
 from support.children import Children
 from support.isolated import Isolate
 
-WAITING = 2  # sk_turn.state
+WAITING = 1  # sk_turn.state
 PATIENCE = 60.0  # tells "ends" from "hangs"
 
 
@@ -122,6 +122,106 @@ def test_one_object_serves_one_block_at_a_time() -> None:
     assert spawnkit.run(["/bin/true"]).state.success
 
 
+def test_one_object_in_two_threads_is_refused_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes while the first is on its way in; the first has it, and keeps it."""
+    lock = write_lock()
+    on_its_way, goes_on, entered, ends = (threading.Event() for _ in range(4))
+    take = _core.write_lock
+
+    def take_later(turn: Any) -> int:
+        if not on_its_way.is_set():
+            on_its_way.set()
+            goes_on.wait(PATIENCE)
+        return take(turn)
+
+    def write() -> None:
+        with lock:
+            entered.set()
+            ends.wait(PATIENCE)
+
+    monkeypatch.setattr(_core, "write_lock", take_later)
+    writer = Thread(write)
+    try:
+        on_its_way.wait(PATIENCE)
+        with pytest.raises(RuntimeError, match="in use"):
+            lock.__enter__()
+        goes_on.set()
+        entered.wait(PATIENCE)
+        with pytest.raises(RuntimeError, match="in use"):
+            lock.__enter__()
+        child = _core.new_child()
+        assert _core.lib.sk_spawn(child, b"", 0, 0, 0) == _core.LOCKED
+    finally:
+        goes_on.set()
+        ends.set()
+        writer.end()
+    with lock:
+        pass
+    assert spawnkit.run(["/bin/true"]).state.success
+
+
+def test_a_turn_that_another_thread_ends_is_given_up(isolate: Isolate) -> None:
+    """Neither of the two takes from the counts what the other has taken already."""
+    assert isolate(_ended_by_another) == [-errno.EBUSY, -errno.ECANCELED, 0, "RuntimeError", 0]
+
+
+def _ended_by_another() -> list[Any]:
+    import os
+    import threading
+
+    import spawnkit
+    from spawnkit import _core
+    from spawnkit.writelock import write_lock
+
+    turns: list[Any] = []
+    new_turn = _core.new_turn
+
+    def record() -> Any:
+        turns.append(new_turn())
+        return turns[-1]
+
+    _core.new_turn = record
+    results: list[Any] = []
+
+    def take() -> None:
+        results.append(_core.lib.sk_write_lock(turns[2], _core.FOREVER))
+
+    def write() -> None:
+        try:
+            with shared:
+                results.append("entered")
+        except RuntimeError as error:
+            results.append(type(error).__name__)
+
+    def await_waiting(number: int) -> None:
+        while len(turns) <= number or turns[number].state != 1:
+            os.sched_yield()
+
+    with write_lock():
+        spawner = threading.Thread(target=spawnkit.run, args=[["/bin/true"]])
+        spawner.start()
+        await_waiting(1)
+        _core.new_turn()
+        writer = threading.Thread(target=take)
+        writer.start()
+        await_waiting(2)
+        results.append(_core.lib.sk_write_lock(turns[2], _core.NOW))
+        _core.end_turn(turns[2])
+        writer.join()
+        results.append(turns[2].state)
+        shared = write_lock()
+        writer = threading.Thread(target=write)
+        writer.start()
+        await_waiting(3)
+        shared.__exit__()
+        writer.join()
+    spawner.join()
+    with write_lock():
+        pass
+    results.append(spawnkit.run(["/bin/true"]).state.exit_code)
+    return results
+
+
 def test_an_object_that_is_dropped_gives_it_back() -> None:
     lock = write_lock()
     lock.__enter__()
@@ -192,8 +292,8 @@ def test_a_newcomer_does_not_join_while_others_wait(turns: list[Any]) -> None:
     assert sorted(order) == ["spawned", "written"]
 
 
-def test_when_the_one_in_front_gives_up_the_one_behind_goes_on(turns: list[Any]) -> None:
-    """A writer that waits only because of a spawner joins once that one is gone."""
+def test_who_is_away_for_a_moment_is_not_overtaken(turns: list[Any]) -> None:
+    """Nor waited for: a writer behind it joins the one inside a slice after it has left."""
     entered, ends = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -201,26 +301,64 @@ def test_when_the_one_in_front_gives_up_the_one_behind_goes_on(turns: list[Any])
             entered.set()
             ends.wait(PATIENCE)
 
+    joined: list[float] = []
+
     def write() -> None:
         with write_lock():
-            pass
+            joined.append(time.monotonic())
 
     holder = Thread(hold)
     entered.wait(PATIENCE)
     packed = plan.pack(b"/bin/true", b"true\0", 1, (b"", 0))
     child, turn = _core.new_child(), _core.new_turn()
     spawn = _core.lib.sk_spawn_in_turn
-    # The main thread comes back now and then for its signal handlers, its place in line kept.
+    before = time.monotonic()
+    # The main thread comes back now and then for its signal handlers.
     assert spawn(child, packed, len(packed), 0, 0, turn, _core.FOREVER) == _core.AGAIN
-    assert turn.state == WAITING
-    del turns[:]
-    writer = Thread(write)
-    await_waiting(turns, 1)
-    _core.end_turn(turn)
-    writer.end()
-    assert child.pid == 0
+    assert turn.state == 0
+    Thread(write).end()
+    assert joined[0] >= before + 0.2
+    Thread(write).end()  # as does any other, now without a wait
+    assert (turn.state, child.pid) == (0, 0)
     ends.set()
     holder.end()
+
+
+def test_writers_that_overlap_let_a_thread_in_that_waits_in_slices() -> None:
+    """Each stays for longer than a slice and returns at once; one of them is always inside, if each
+    may join the other whenever the main thread is away."""
+    first, second, ends = threading.Event(), threading.Event(), threading.Event()
+
+    def write(inside: threading.Event) -> None:
+        while not ends.is_set():
+            with write_lock():
+                inside.set()
+                ends.wait(0.3)
+
+    threads = [Thread(lambda: write(first))]
+    first.wait(PATIENCE)
+    time.sleep(0.15)
+    threads.append(Thread(lambda: write(second)))
+    second.wait(PATIENCE)
+    packed = plan.pack(b"/bin/true", b"true\0", 1, (b"", 0))
+    child, turn = _core.new_child(), _core.new_turn()
+    result, slices = _core.AGAIN, 0
+    try:
+        while result == _core.AGAIN and slices < 40:
+            arguments = (child, packed, len(packed), 0, 0, turn, _core.FOREVER)
+            result = _core.lib.sk_spawn_in_turn(*arguments)
+            slices += 1
+            time.sleep(0.02)
+        assert result == _core.OK
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.end()
+        _core.end_turn(turn)
+        if child.pid:
+            while _core.lib.sk_wait(child, _core.FOREVER) == _core.AGAIN:
+                pass
+        _core.lib.sk_drop(child)
 
 
 def test_a_wait_may_have_a_deadline() -> None:
@@ -316,7 +454,7 @@ def _writer_behind_a_start() -> list[str]:
     ):
         threads.append(threading.Thread(target=target, args=arguments))
         threads[-1].start()
-        while len(turns) <= number or turns[number].state != 2:
+        while len(turns) <= number or turns[number].state != 1:  # waiting
             os.sched_yield()
         note(word)
         if number == 0:
@@ -353,31 +491,135 @@ def test_ctrl_c_ends_the_wait_of_a_start(engine: str, turns: list[Any]) -> None:
     assert spawnkit.run(["/bin/true"], engine=engine).state.success
 
 
-def test_a_handler_may_take_it_in_the_middle_of_a_wait(turns: list[Any]) -> None:
-    """What it interrupted steps aside; else each would wait for the other."""
-    entered, ends = threading.Event(), threading.Event()
-    taken = []
+@pytest.mark.parametrize("does", ["spawn", "write", "join"])
+def test_a_handler_runs_in_the_middle_of_a_wait_to_spawn(does: str, isolate: Isolate) -> None:
+    """The one inside leaves meanwhile, and a writer comes: not to stand behind who cannot go on."""
+    assert isolate(_handler_in_a_wait_to_spawn, does) == ["handled", "spawned", "written"]
 
-    def handle(*_: object) -> None:
-        ends.set()
-        writer.end()
+
+def _handler_in_a_wait_to_spawn(does: str) -> list[str]:
+    import os
+    import signal
+    import threading
+
+    import spawnkit
+    from spawnkit import _core
+    from spawnkit.writelock import write_lock
+
+    entered, ends = threading.Event(), threading.Event()
+    turns: list[Any] = []
+    new_turn = _core.new_turn
+    order = []
+
+    def record() -> Any:
+        turns.append(new_turn())
+        return turns[-1]
+
+    def hold() -> None:
         with write_lock():
-            taken.append(True)
+            entered.set()
+            ends.wait()
 
     def write() -> None:
         with write_lock():
-            entered.set()
-            ends.wait(PATIENCE)
+            order.append("written")
 
+    def strike() -> None:
+        while not turns or turns[0].state != 1:  # waiting
+            os.sched_yield()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handle(*_: object) -> None:
+        ends.set()
+        holder.join()
+        writer.start()
+        while len(turns) < 2 or (writer.is_alive() and turns[1].state == 0):
+            os.sched_yield()
+        if does == "spawn":
+            spawnkit.run(["/bin/true"])
+        elif does == "write":
+            with write_lock():
+                pass
+        else:
+            writer.join()
+        order.append("handled")
+
+    holder, writer = threading.Thread(target=hold), threading.Thread(target=write, daemon=True)
+    holder.start()
+    entered.wait()
     before = signal.signal(signal.SIGUSR1, handle)
-    writer = Thread(write)
-    entered.wait(PATIENCE)
-    del turns[:]
-    signaller = Thread(lambda: (await_waiting(turns, 1), os.kill(os.getpid(), signal.SIGUSR1)))
-    assert spawnkit.run(["/bin/true"]).state.success
-    signaller.end()
+    _core.new_turn = record
+    striker = threading.Thread(target=strike)
+    striker.start()
+    spawnkit.run(["/bin/true"])
+    order.append("spawned")
+    striker.join()
+    writer.join()
     signal.signal(signal.SIGUSR1, before)
-    assert taken == [True]
+    return sorted(order)
+
+
+def test_a_handler_runs_in_the_middle_of_a_wait_to_write(isolate: Isolate) -> None:
+    """The same for the other group: a start ends meanwhile, and another one comes."""
+    with isolate.start(_handler_in_a_wait_to_write, later="execve:hold", oracle=False) as running:
+        held = running.held_in_child()
+        running.tell("go on")
+        assert running.note() == "handler"
+        held.go()
+        assert running.result() == ["handled", "started", "started", "written"]
+
+
+def _handler_in_a_wait_to_write() -> list[str]:
+    import os
+    import signal
+    import threading
+    import time
+
+    import spawnkit
+    from spawnkit import _core
+    from spawnkit.writelock import write_lock
+    from support.inside import hear, note
+
+    turns: list[Any] = []
+    new_turn = _core.new_turn
+    order = []
+
+    def record() -> Any:
+        turns.append(new_turn())
+        return turns[-1]
+
+    def start() -> None:
+        spawnkit.run(["/bin/true"], engine="vfork-waiting")
+        order.append("started")
+
+    def strike() -> None:
+        while not turns or turns[0].state != 1:  # waiting
+            os.sched_yield()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handle(*_: object) -> None:
+        note("handler")
+        first.join()
+        second.start()
+        enough = time.monotonic() + 0.5  # it stands in line, or was quick enough to need none
+        while time.monotonic() < enough and (len(turns) < 2 or turns[1].state != 1):
+            os.sched_yield()
+        with write_lock():
+            order.append("handled")
+
+    first = threading.Thread(target=start)
+    second = threading.Thread(target=start, daemon=True)
+    first.start()
+    hear()
+    signal.signal(signal.SIGUSR1, handle)
+    _core.new_turn = record
+    striker = threading.Thread(target=strike)
+    striker.start()
+    with write_lock():
+        order.append("written")
+    striker.join()
+    second.join()
+    return sorted(order)
 
 
 def test_a_fork_inside_holds_nothing(engine: str) -> None:

@@ -41,18 +41,7 @@ def prepare(
     All input is checked before PATH is searched, and PATH is searched before anything is opened.
     opened: streams some of which are open already. Raises ValueError, TypeError and SpawnError.
     """
-    argv = encode_args(args)
-    exec_number = None
-    if exec_fd is not None:
-        if path is not None:
-            raise ValueError("exec_fd: given together with path")
-        exec_number = descriptor(exec_fd, "exec_fd")
-    if path is not None:
-        program = encode(path, "path")
-        if not program:
-            raise ValueError("path: empty")
-    else:
-        program = argv[: argv.index(b"\0")]
+    argv, program, exec_number = what_to_run(args, path, exec_fd)
     directory = None if dir is None else encode_dir(dir)
     more = None
     if extra_files or fd_map is not None:
@@ -93,6 +82,23 @@ def prepare(
             is_script(exec_number),
         )
     return plan, number, opened
+
+
+def what_to_run(
+    args: Sequence[Arg], path: Arg | None, exec_fd: File | None
+) -> tuple[bytes, bytes, int | None]:
+    """argv, the program's name or path, and the descriptor that is the program; checked."""
+    argv = encode_args(args)
+    if exec_fd is not None:
+        if path is not None:
+            raise ValueError("exec_fd: given together with path")
+        return argv, argv[: argv.index(b"\0")], descriptor(exec_fd, "exec_fd")
+    if path is None:
+        return argv, argv[: argv.index(b"\0")], None
+    program = encode(path, "path")
+    if not program:
+        raise ValueError("path: empty")
+    return argv, program, None
 
 
 def encode_dir(dir: Dir) -> bytes:

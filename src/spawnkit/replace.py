@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from . import _core, explain  # noqa: F401 - explain is for `_core.failure`, see prepare.py
+from . import _core
 from .environment import resolve
 from .lookpath import find_program
-from .plan import descriptor, encode, encode_args, pack_execute
+from .plan import pack_execute
+from .prepare import what_to_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,24 +45,15 @@ def execute(
     would have done; the buffers of files. sys.stdout and sys.stderr are flushed first.
 
     Signals: SIGPIPE and SIGXFSZ, which Python ignores, are default again, and nothing is blocked;
-    handlers become default, what else is ignored stays so. Another thread that writes to a broken
-    pipe between that and the exec ends the process.
+    handlers become default, what else is ignored stays so. Those two are discarded if they are
+    pending. Another thread that writes to a broken pipe between that and the exec ends the process.
 
-    If the program cannot run, signals and descriptors are as they were, and SpawnError is raised as
-    by `run`. Raises ValueError and TypeError for bad input, OSError if a stream cannot be flushed.
+    If the program cannot run, signals and descriptors are as they were, also when several threads
+    have tried, and SpawnError is raised as by `run`. Raises ValueError and TypeError for bad input,
+    OSError if a stream cannot be flushed.
     Audit event: "spawnkit.execute" with the program (for exec_fd, its number), args, env.
     """
-    argv = encode_args(args)
-    program = argv[: argv.index(b"\0")]
-    fd = None
-    if exec_fd is not None:
-        if path is not None:
-            raise ValueError("exec_fd: given together with path")
-        fd = descriptor(exec_fd, "exec_fd")
-    elif path is not None:
-        program = encode(path, "path")
-        if not program:
-            raise ValueError("path: empty")
+    argv, program, fd = what_to_run(args, path, exec_fd)
     variables = resolve(env, None)
     if fd is None and path is None and b"/" not in program:
         program = find_program(program)

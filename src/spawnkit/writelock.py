@@ -6,6 +6,10 @@ import os
 
 from . import _core
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["write_lock"]
 
 
@@ -34,27 +38,37 @@ class write_lock:  # noqa: N801 - used like a function
     ETXTBSY to its users (golang.org/issue/22315).
     """
 
-    __slots__ = ("_turn",)
+    __slots__ = ("_turns",)
 
     def __init__(self) -> None:
         """Takes nothing yet; `with` does."""
-        self._turn = _core.new_turn()
+        self._turns: dict[str, Any] = {}  # the one that is in use
 
     def __enter__(self) -> None:
         """Waits until no start is under way. Ctrl-C ends the wait, and the lock is not held."""
-        turn = self._turn
-        if turn.state:
-            raise RuntimeError("write_lock(): this one is in use; one for each with statement")
+        # One for each call: who finds the object in use must have nothing of the other thread's in
+        # its hands when it cleans up. `setdefault` and `pop` look and take in one step.
+        #
         # C notes in `turn` what it has taken: an exception at any point finds what to give back.
         # Should one strike even in here, the lock goes with the last reference to `turn`.
+        turn = _core.new_turn()
+        turns = self._turns
         try:
+            if turns.setdefault("in use", turn) is not turn:
+                raise RuntimeError("write_lock(): this one is in use; one for each with statement")
             result = _core.write_lock(turn)
+            if turns.get("in use") is not turn:
+                raise RuntimeError("write_lock(): given back by another thread during the wait")
             if result:
                 raise OSError(-result, os.strerror(-result))
         except BaseException:
+            if turns.get("in use") is turn:
+                turns.clear()
             _core.end_turn(turn)
             raise
 
     def __exit__(self, *exception: object) -> None:
         """Gives it back."""
-        _core.end_turn(self._turn)
+        turn = self._turns.pop("in use", None)
+        if turn is not None:
+            _core.end_turn(turn)
