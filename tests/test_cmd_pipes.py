@@ -364,3 +364,17 @@ def test_pipes_may_take_the_numbers_0_1_and_2(isolate: Isolate, children: Childr
     """A26: where ours are closed, the pipes get their numbers, and still the right streams."""
     seen = isolate(_pipes_with_streams_closed, children("talk"), oracle=False)
     assert seen == [["Oin", "E"], 0]
+
+
+def test_a_pipe_of_one_command_is_a_stream_of_another(engine: str) -> None:
+    """Go's way to a pipeline: the second program finds an ordinary, blocking pipe."""
+    first = Cmd("/bin/sh", "-c", "sleep 0.05; echo through; sleep 0.05; echo both", engine=engine)
+    between = first.stdout_pipe()
+    second = Cmd("/bin/cat", stdin=between, stdout=spawnkit.PIPE, engine=engine)
+    first.start()
+    second.start()
+    between.close()
+    first.wait()
+    second.wait()
+    assert second.result is not None
+    assert second.result.stdout == b"through\nboth\n"

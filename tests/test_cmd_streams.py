@@ -829,3 +829,63 @@ def _ids_change_beside_copiers(program: str) -> int:
 def test_ids_can_be_changed_while_our_threads_run(isolate: Isolate, children: Children) -> None:
     """The C library signals each thread (setxid) and waits for all: none of ours may block that."""
     assert isolate(_ids_change_beside_copiers, children("echo")) == 0
+
+
+@pytest.mark.parametrize("how", ["fd_map", "extra_files", "exec_fd"])
+def test_a_number_that_is_not_open_does_not_come_to_mean_a_pipe_of_ours(
+    how: str, engine: str
+) -> None:
+    """A32: the lowest free numbers are those that our own pipes are going to get."""
+    free = os.dup(0)
+    os.close(free)
+    if how == "exec_fd" and engine == "posix_spawn":
+        return  # takes paths only, see test_exec_fd.py
+    for number in range(free, free + 4):
+        options: Any = {
+            "fd_map": {"fd_map": {3: number}},
+            "extra_files": {"extra_files": [number]},
+            "exec_fd": {"exec_fd": number},
+        }[how]
+        with pytest.raises(spawnkit.SpawnError, match=f"fd {number} → .*not open"):
+            run(["/bin/cat"], input=b"x", capture=True, timeout=60, engine=engine, **options)
+
+
+def test_an_action_may_wait_for_a_program_that_still_writes(engine: str) -> None:
+    """The streams are served meanwhile: else the two would wait for each other."""
+    script = "trap 'head -c 1000000 /dev/zero; exit 0' TERM; echo up; while :; do sleep 0.01; done"
+    cmd = Cmd(
+        "/bin/sh",
+        "-c",
+        script,
+        stdout=spawnkit.PIPE,
+        timeout=0.3,
+        wait_delay=60,
+        cancel=lambda cmd: (cmd.process.terminate(), cmd.process.wait()),
+        engine=engine,
+    )
+    with pytest.raises(spawnkit.TimeoutExpired) as caught:
+        cmd.run()
+    assert len(caught.value.stdout or b"") == 1_000_003
+
+
+def test_a_timeout_holds_while_a_writer_has_the_lock(engine: str) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with spawnkit.write_lock():
+            held.set()
+            release.wait()
+
+    writer = threading.Thread(target=hold)
+    writer.start()
+    held.wait()
+    try:
+        for how in (
+            lambda: run(["/bin/true"], timeout=0.1, engine=engine),
+            lambda: Cmd("/bin/true", timeout=0.1, engine=engine).start(),
+        ):
+            with pytest.raises(spawnkit.TimeoutExpired, match="write lock"):
+                how()
+    finally:
+        release.set()
+        writer.join()

@@ -119,19 +119,25 @@ def spawn(child: Child, plan: bytes, engine: int, flags: int) -> bool:
     return True
 
 
-def spawn_in_turn(child: Child, plan: bytes, engine: int, flags: int) -> None:
-    """Waits until no writer is left that was there before us, and starts the plan's program."""
+def spawn_in_turn(child: Child, plan: bytes, engine: int, flags: int, deadline: int) -> bool:
+    """Waits until no writer is left, and starts the plan's program; False: the deadline came first.
+
+    RuntimeError where the writer is this thread.
+    """
     turn = new_turn()
     try:
         result = AGAIN
         while result == AGAIN:
-            result = lib.sk_spawn_in_turn(child, plan, len(plan), engine, flags, turn, FOREVER)
+            result = lib.sk_spawn_in_turn(child, plan, len(plan), engine, flags, turn, deadline)
     finally:
         end_turn(turn)
     if result == OWN_LOCK:
         raise RuntimeError("spawn inside write_lock() of the same thread: it would wait for itself")
+    if result == TIMEOUT:
+        return False
     if result:
         raise failure(child, plan, -result)
+    return True
 
 
 def execute(plan: bytes) -> OSError:
@@ -299,6 +305,11 @@ def open_path(pump: Pump, stream: int, path: bytes, item: str) -> None:
 def ends_for_child(pump: Pump) -> dict[int, int | None]:
     """The child's ends by the numbers they are to have."""
     return {fd: end for fd, end in enumerate(pump.theirs) if end >= 0}
+
+
+def child_ends(pump: Pump) -> list[int]:
+    """The descriptors that were made for the child."""
+    return list(pump.theirs) if pump.opened else []
 
 
 def keep_ends(pump: Pump, stream: int, size: int) -> None:

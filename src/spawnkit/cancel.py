@@ -21,8 +21,8 @@ class CancelToken:
     >>> token.cancelled
     True
 
-    action: what is done to each, called once with its Cmd, in the thread that looks after the
-        command; None: SIGKILL. What still runs `wait_delay` seconds later is killed; with a
+    action: what is done to each, called once with its Cmd, in a thread of its own; None:
+        SIGKILL. What still runs `wait_delay` seconds later is killed; with a
         `wait_delay` of None an action of one's own is waited for as long as it takes. ProcessDone
         raised in it means that the program had ended; any other exception is raised by the wait.
 

@@ -42,15 +42,21 @@ def reap_orphans() -> None:
             _core.drop(child)
 
 
-def spawn(plan: bytes, engine: int, flags: int, child: _core.Child) -> None:
-    """The one way to a child: tidy up, spawn.
+LOCKED = "write lock"  # the stage of a start that was still waiting for it
+
+
+def spawn(
+    plan: bytes, engine: int, flags: int, child: _core.Child, deadline: int = _core.FOREVER
+) -> bool:
+    """The one way to a child: tidy up, spawn. False: the deadline came first, and there is none.
 
     RuntimeError if this thread holds the write lock; while others do, it waits.
     """
     if _orphans:
         reap_orphans()
-    if not _core.spawn(child, plan, engine, flags):
-        _core.spawn_in_turn(child, plan, engine, flags)
+    if _core.spawn(child, plan, engine, flags):
+        return True
+    return _core.spawn_in_turn(child, plan, engine, flags, deadline)
 
 
 def retry_busy(attempt: Callable[[], T], deadline: int = _core.FOREVER) -> T:

@@ -85,9 +85,13 @@ class Copier:
         # read1 gives what is there, where read would wait for a full chunk.
         read = self._guarded(getattr(self._object, "read1", None) or self._object.read)
         encode = codecs.getincrementalencoder(self._text[0])(self._text[1]).encode
+        text = False
         while not self.refused and (data := read(CHUNK)):
+            text = isinstance(data, str)
             self._put(encode(data) if isinstance(data, str) else data)
         self.at_end = not self.refused
+        if self.at_end and text and (last := encode("", True)):  # what leads out of a shift state
+            self._put(last)
         if self.at_end and data is None:
             raise BlockingIOError(f"stdin: {self._object!r} is in non-blocking mode")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from . import _core
-from .children import end, spawn
+from .children import LOCKED, end, spawn
 from .errors import ExitError, TimeoutExpired
 from .result import Result
 from .state import ProcessState
@@ -42,7 +42,8 @@ def execute(
     """
     try:
         flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
-        spawn(plan, engine, flags, child)
+        if not spawn(plan, engine, flags, child, deadline):
+            raise TimeoutExpired(os.fsdecode(name), timeout or 0.0, stage=LOCKED)
         # From here on the child is at work too: what can be done now costs no time.
         result = Result(ProcessState(child))
         if streams is None:

@@ -38,6 +38,7 @@ class PipeEnd(io.RawIOBase):
         self._over = False  # nothing more is read or written
         self._left: int | None = None  # after `finish`: how much may still be read
         self._stream = stream
+        self._pid = os.getpid()
         self._pump = pump
         _core.hold_end(pump, stream)
         self._fd: int = pump.ours[stream]
@@ -51,10 +52,14 @@ class PipeEnd(io.RawIOBase):
         return self._stream == 0
 
     def fileno(self) -> int:
-        """The descriptor: close-on-exec, and in non-blocking mode."""
+        """The descriptor: close-on-exec, and in non-blocking mode until `share`."""
         with self._lock:
             self._check()
             return self._fd
+
+    def share(self) -> None:
+        """For an end that a child is given: no program expects non-blocking mode (Go's File.Fd)."""
+        os.set_blocking(self.fileno(), True)
 
     def take(self, size: int) -> bytes:
         """What is there, up to `size` bytes, after waiting for some; b"" at the end."""
@@ -117,9 +122,11 @@ class PipeEnd(io.RawIOBase):
         with self._lock:
             self._over = True
             # Also when repeated: an exception may have struck just here the first time.
-            if self._users:
+            if self._users and os.getpid() == self._pid:
                 _core.stop_end(self._pump, self._stream)
             else:
+                # In a process forked since, nobody is at it; and what wakes is shared with those
+                # who are at theirs, and would end their stream.
                 _core.close_end(self._pump, self._stream)
         super().close()
 
@@ -129,8 +136,10 @@ class PipeEnd(io.RawIOBase):
 
     def _enter(self) -> None:
         with self._lock:
+            self._users += 1  # first: a signal handler that closes it must see that we are here
+            if self._over:
+                self._leave()
             self._check()
-            self._users += 1
 
     def _leave(self) -> None:
         with self._lock:

@@ -55,20 +55,23 @@ def prepare(
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
     wanted = None
+    if more or exec_number is not None:
+        # Before anything is opened: a number that is not open must not come to mean one of ours.
+        for target, source in (more or {}).items():
+            if source is not None:
+                streams.check_open(source, target, opened)
+        if exec_number is not None:
+            streams.check_open(exec_number, "exec", opened)
     if checked is not None:
         if opened is None:
             opened = streams.Streams()
         opened.open(checked)
         wanted = opened.wanted
     if more:
-        for target, source in more.items():
-            if source is not None:
-                streams.check_open(source, target)
         wanted = {**wanted, **more} if wanted else more
     if exec_number is None:
         plan = pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr)
     else:
-        streams.check_open(exec_number, "exec")
         plan = pack(
             program,
             argv,

@@ -285,7 +285,8 @@ def started(process: Process, plan: bytes, engine: int, deadline: int = _core.FO
 
     def attempt() -> bool:
         _core.renew_child(process._child)
-        spawn(plan, engine, _core.PIDFD, process._child)
+        if not spawn(plan, engine, _core.PIDFD, process._child, deadline):
+            return False
         return _core.settle(process._child, plan, deadline)
 
     return retry_busy(attempt, deadline)

@@ -7,7 +7,7 @@ from _thread import allocate_lock
 
 from . import _core
 from .cancel import CancelToken
-from .children import end
+from .children import LOCKED, end
 from .errors import Cancelled, ExitError, SpawnError, TimeoutExpired, WaitDelayError
 from .execution import execute, grace_for
 from .prepare import prepare
@@ -158,6 +158,8 @@ class Running:
             state = process.note_end()
             if stage is None and state is not None:  # else its program never ran
                 cmd.process, cmd.process_state = process, state
+        if self._kept and cmd.result.state.success:
+            cmd.result.stderr = None  # it was for an error, and there is none
         self._decode(cmd.result, somehow=False)
         return cmd.result.state
 
@@ -175,7 +177,8 @@ class Running:
                 self._supervise(cmd, streams)
             self._process = Process(_core.new_child(), cmd.name)
             if not started(self._process, plan, engine, self._deadline):
-                stage = _core.stage_name(self._process._child.stage)
+                child = self._process._child
+                stage = _core.stage_name(child.stage) if child.pid else LOCKED
                 raise TimeoutExpired(cmd.name, self._timeout or 0.0, stage=stage)
             cmd.process = self._process
             cmd._running = self
@@ -243,6 +246,10 @@ class Running:
         assert self._process is not None
         state = self._process.note_end()
         cmd.process_state = state
+        if state is None and self._process.pid < 0:  # the caller has released it
+            cmd._running = None
+            self._close()
+            self._process.wait()
         problem = None
         try:
             result = self._take_result(state)
@@ -250,6 +257,8 @@ class Running:
                 cmd.result = result
             problem = self._raise_cancellation(result)
             failed = check and state is not None and not state.success
+            if self._kept and not failed and problem is None:
+                result.stderr = None  # it was for an error, and there is none
             self._decode(result, somehow=failed or problem is not None)
             if failed:
                 raise exit_error(self._name, result) from problem

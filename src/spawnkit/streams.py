@@ -7,8 +7,10 @@ closed as soon as the child has its copy.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import sys
 
 from . import _core
 from .errors import spawn_error
@@ -142,7 +144,13 @@ def _check(stream: Stream, index: int) -> Checked:
             if getattr(stream, "closed", False) is True:
                 raise ValueError(f"{name}: {stream!r} is closed")
             return Copied(stream)
-    return descriptor(stream, name)
+    fd = descriptor(stream, name)
+    if type(stream) is not int:
+        pipes = sys.modules.get(f"{__package__}.pipes")
+        inner = getattr(stream, "raw", stream)
+        if pipes is not None and isinstance(inner, pipes.PipeEnd):  # another Cmd's stdout_pipe()
+            inner.share()
+    return fd
 
 
 def as_input(data: object, text: Text | None) -> _core.Buffer:
@@ -188,8 +196,10 @@ def has_descriptor(file: object) -> bool:
         fileno()
     except io.UnsupportedOperation:
         return False
+    except (TypeError, ValueError):
+        return True  # a class, closed, detached: `descriptor` will tell
     except Exception:
-        return True  # closed or detached, say: `descriptor` will tell
+        return False  # it has the method and no descriptor
     return True
 
 
@@ -236,12 +246,12 @@ class Streams:
             named = True
             kind = type(stream)
             if kind is int:
-                check_open(stream, index)  # type: ignore[arg-type]
+                check_open(stream, index, self)  # type: ignore[arg-type]
             elif stream is DEVNULL:
                 parts |= _core.NULL_DEVICE
             elif stream is STDOUT:
                 if three[1] is None:
-                    check_open(1, 2)
+                    check_open(1, 2, self)
             elif kind is not OpenedPath:
                 parts |= 1 << index
         _core.open_pump(pump, parts)
@@ -292,6 +302,7 @@ class Streams:
         """Closes all that is ours, but not pipes that are the caller's; harmless when repeated."""
         for end, _ in self.copied:
             end.close()
+        self.copied.clear()  # they lead to whoever has us
         if self.fed:
             # Until now the caller could not resize a bytearray; and a memoryview that is collected
             # in a cycle together with what was made from it crashes some interpreters.
@@ -299,10 +310,15 @@ class Streams:
         _core.close_pump(self.pump)
 
 
-def check_open(fd: int, target: int | str) -> None:
-    """Raises SpawnError if `fd` is not open. target: what it is wanted for."""
+def check_open(fd: int, target: int | str, opened: Streams | None = None) -> None:
+    """Raises SpawnError if `fd` is not open. target: what it is wanted for.
+
+    opened: pipes that were made since the caller chose the number: those it cannot have meant.
+    """
     try:
         os.get_inheritable(fd)
+        if opened is not None and fd in _core.child_ends(opened.pump):
+            raise OSError(errno.EBADF, "")
     except OSError as error:
         item = f"fd {fd} → {target}"
         raise spawn_error(error.errno, "descriptors", item, hint="not open") from None

@@ -23,7 +23,7 @@ from .cancel import CancelToken
 from .children import KILL, adopt
 from .copying import Copier
 from .errors import ProcessDone
-from .threads import with_signals
+from .threads import start_thread, with_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ class Supervision:
         self._child: _core.Child = None
         self._deadline = self._due = _core.FOREVER  # of the command; of the present phase
         self._asked = False  # the action has been taken
+        self._act_until: int | None = None
         self._killed = False
         self._ended = False  # the process is reaped, or given up
         self._pumped = False  # the streams that C serves have ended
         self._cutting = False
         self._lock = RLock()  # re-entrant: a signal handler may ring
-        self._closed = self._stopped = False
+        self._closed = self._stopped = self._busy = False
+        self._acting = False  # the action has not returned
         _core.open_pump(streams.pump, _core.BELL)
         self.copiers = [Copier(end, obj, text, self.ring) for end, obj in streams.copied]
 
@@ -116,6 +118,7 @@ class Supervision:
             _core.listen(self._streams.pump, False, _core.deadline_after(0.01))
             if _core.is_past(patience):
                 break
+        self.copiers = []  # they lead back here
         with self._lock:
             self._closed = True
             self._streams.close()
@@ -124,6 +127,17 @@ class Supervision:
 
     def see_through(self, limit: int = _core.FOREVER) -> bool:
         """Goes on until everything is over: True; or until `limit`: False."""
+        if _core.is_stale(self._child):
+            _core.raise_for(_core.STALE, self._child, None)
+        if self._busy:
+            raise RuntimeError("Cmd: another thread, or this one further out, waits for it already")
+        self._busy = True
+        try:
+            return self._see_through(limit)
+        finally:
+            self._busy = False
+
+    def _see_through(self, limit: int) -> bool:
         while not self._all_done():
             due = self._due
             ours = limit != _core.FOREVER and (due == _core.FOREVER or limit < due)
@@ -149,9 +163,15 @@ class Supervision:
         if _core.has_exited(self._streams.pump):
             self._process_ended()
         if self._ended and self._pumped and all(copier.over for copier in self.copiers):
-            return True
+            return not self._acting or self._action_is_late()
         self._look()
         return self._stopped
+
+    def _action_is_late(self) -> bool:
+        """An action that has not returned though all is over has a while, but not for ever."""
+        if self._act_until is None:
+            self._act_until = self._due = _core.deadline_after(_PATIENCE)
+        return _core.is_past(self._act_until)
 
     def _sleep(self, until: int) -> int:
         if self._pumped:
@@ -164,6 +184,8 @@ class Supervision:
             self._cancel("token")
 
     def _time_is_up(self) -> None:
+        if self._act_until is not None:
+            return  # `_all_done` sees to it
         if self._cutting:
             self._leave_behind()
         elif self._ended:
@@ -189,18 +211,25 @@ class Supervision:
         if self._action is None:
             self._kill()
             return
+        # In a thread of its own: it may wait for the process, which may wait for us to read.
+        mask = _core.current_mask() if self.mask is None else self.mask
+        self._acting = True
         try:
-            if self.mask is None:
-                self._action(self._cmd)  # type: ignore[operator, arg-type]
-            else:
-                with_signals(self.mask, lambda: self._action(self._cmd))  # type: ignore[operator, arg-type, misc]
+            start_thread(lambda: with_signals(mask, self._act))
+        except BaseException:
+            self._acting = False
+            raise
+
+    def _act(self) -> None:
+        try:
+            self._action(self._cmd)  # type: ignore[operator, arg-type, misc]
         except ProcessDone:
             self.cancelled = None  # it was over before: nothing to complain about
-        except Exception as error:
+        except BaseException as error:
             self.action_error = error
-        except BaseException as error:  # Ctrl-C, or the end of the program: no more waiting
-            self.action_error = error
-            self._kill()
+        finally:
+            self._acting = False
+            self.ring()
 
     def _kill(self) -> None:
         self._killed = True
@@ -242,6 +271,7 @@ class Supervision:
                 self.cut = True
                 if copier.feeds:
                     copier.end.close()
+                    copier.over |= copier.in_object  # the caller's reader is not waited for
                 else:
                     copier.end.finish()
 
