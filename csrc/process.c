@@ -106,4 +106,6 @@ void sk_mask_release(sk_mask *mask)
     mask->held = 0;
 }
 
+void sk_mask_look(sk_mask *mask) { sys_sigmask(SIG_BLOCK, 0, &mask->before); }
+
 void sk_mask_take(const sk_mask *mask) { sys_sigmask(SIG_SETMASK, &mask->before, 0); }

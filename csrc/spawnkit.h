@@ -302,6 +302,7 @@ typedef struct sk_mask {
 
 int sk_mask_hold(sk_mask *mask);
 void sk_mask_release(sk_mask *mask);
+void sk_mask_look(sk_mask *mask); /* only notes the mask, for a later take */
 void sk_mask_take(const sk_mask *mask);
 
 /* Our own peak resident memory in bytes, which the kernel folds into that of a child. */

@@ -575,8 +575,7 @@ def release_signals(mask: Any) -> None:
 def current_mask() -> Any:
     """This thread's mask, for `take_mask`."""
     mask = new_mask()
-    lib.sk_mask_hold(mask)
-    lib.sk_mask_release(mask)
+    lib.sk_mask_look(mask)
     return mask
 
 

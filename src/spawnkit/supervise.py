@@ -131,8 +131,8 @@ class Supervision:
             _core.raise_for(_core.STALE, self._child, None)
         if self._busy:
             raise RuntimeError("Cmd: another thread, or this one further out, waits for it already")
-        self._busy = True
         try:
+            self._busy = True
             return self._see_through(limit)
         finally:
             self._busy = False
