@@ -16,7 +16,7 @@ into C, which sleeps on the streams, the process, the deadline, and a bell that 
 
 from __future__ import annotations
 
-from _thread import RLock
+from _thread import RLock, get_ident
 
 from . import _core
 from .cancel import CancelToken
@@ -64,7 +64,8 @@ class Supervision:
         self._pumped = False  # the streams that C serves have ended
         self._cutting = False
         self._lock = RLock()  # re-entrant: a signal handler may ring
-        self._closed = self._stopped = self._busy = False
+        self._closed = self._stopped = False
+        self._inside: int | None = None  # the thread that is in `see_through`
         self._acting = False  # the action has not returned
         _core.open_pump(streams.pump, _core.BELL)
         self.copiers = [Copier(end, obj, text, self.ring) for end, obj in streams.copied]
@@ -129,13 +130,15 @@ class Supervision:
         """Goes on until everything is over: True; or until `limit`: False."""
         if _core.is_stale(self._child):
             _core.raise_for(_core.STALE, self._child, None)
-        if self._busy:
-            raise RuntimeError("Cmd: another thread, or this one further out, waits for it already")
+        me = get_ident()
+        # This thread may have been interrupted just before it could leave.
+        if self._inside not in (None, me):
+            raise RuntimeError("Cmd: another thread waits for it already")
         try:
-            self._busy = True
+            self._inside = me
             return self._see_through(limit)
         finally:
-            self._busy = False
+            self._inside = None
 
     def _see_through(self, limit: int) -> bool:
         while not self._all_done():
