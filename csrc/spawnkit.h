@@ -72,6 +72,7 @@ typedef struct sk_child {
     int32_t status_known; /* 0: nobody knows how it ended */
     int32_t usage_known;  /* 0: rusage went to whoever reaped it */
     int32_t attached;     /* found by pid, not made by us */
+    int32_t sole;         /* made by sk_run: no other thread has the handle */
     int32_t channel;      /* read end of the fork engine's report pipe, -1: none */
     uint32_t generation;  /* which process of a line of forks the handle belongs to */
     uint32_t lock;        /* guards everything that reaps, signals or closes */
@@ -216,6 +217,13 @@ void sk_pump_started(sk_pump *pump);
  * before its streams. Called again after these, SK_AGAIN or SK_TIMEOUT it goes on where it was and no
  * byte is lost. */
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
+
+/* sk_spawn, then sk_pump_run, or sk_wait where `pump` is NULL, in one call: the results of all three.
+ * As long as child->pid is 0 no child was made. SK_AGAIN and SK_FULL: to be called again are
+ * sk_pump_run or sk_wait; on the main thread the first result is SK_AGAIN. For one thread: no other
+ * may use the handle before the process has ended. */
+int sk_run(sk_child *child, sk_pump *pump, const void *plan, size_t size, int engine, int flags,
+           int64_t deadline);
 
 /* Waits for the bell alone: SK_WOKEN, SK_TIMEOUT, SK_AGAIN. With `feeding` also SK_DONE, when nobody
  * is left to read stdin. */

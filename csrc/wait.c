@@ -139,6 +139,13 @@ static int wait_id(const sk_child *child, siginfo_t *info, int options, void *ru
     return result == -ECHILD ? wait_once(child, info, options, rusage) : result;
 }
 
+/* Lock held, or the handle has no other user. */
+static void take_end(sk_child *child, const siginfo_t *info)
+{
+    child->usage_known = 1;
+    conclude(child, to_status(info), 1);
+}
+
 /* Lock held. Takes the status of a child that has ended: 1 when the handle is over, 0 when it cannot
  * be had yet, a negative errno. */
 static int reap(sk_child *child)
@@ -157,8 +164,7 @@ static int reap(sk_child *child)
         return result;
     if (info.si_pid == 0)
         return 0;
-    child->usage_known = 1;
-    conclude(child, to_status(&info), 1);
+    take_end(child, &info);
     return 1;
 }
 
@@ -195,19 +201,26 @@ static int peek(const sk_child *child)
     return result < 0 ? result : info.si_pid && is_end(&info) ? ENDED : NOT_YET;
 }
 
-/* Sleeps in waitid itself: nothing to make, nothing to close. -ENOTSUP: not without losing signals. */
+/* Sleeps in waitid itself: nothing to make, nothing to close. -ENOTSUP: not without losing signals.
+ *
+ * It reaps in the same call only where no other thread has the handle. One that is about to signal
+ * holds the lock, and must find the pid unreaped for as long as it does. (A stop of a child that we
+ * trace is then taken too; nobody who could wait for it has been told its pid.) */
 static int sleep_in_waitid(sk_child *child)
 {
     int by_pidfd = child->pidfd >= 0 && SK_KNOWN(pidfd_wait) == 1;
+    int options = child->sole ? WEXITED : WEXITED | WNOWAIT;
     siginfo_t info;
     long result = sk__block(&child->interrupted, SYS_waitid, by_pidfd ? P_PIDFD_ : P_PID,
-                            by_pidfd ? child->pidfd : child->pid, (long)&info, WEXITED | WNOWAIT,
-                            0);
+                            by_pidfd ? child->pidfd : child->pid, (long)&info, options,
+                            child->sole ? (long)child->rusage : 0);
 
     if (result == -EINTR)
         return SK_AGAIN;
     if (result == 0 && !is_end(&info))
         return -ENOTSUP; /* we trace it: waitid would return at once for as long as it is stopped */
+    if (result == 0 && child->sole)
+        take_end(child, &info);
     return result < 0 && result != -ECHILD ? (int)result : ENDED;
 }
 

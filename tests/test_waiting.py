@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,50 @@ def test_a_traced_child_that_stops_has_not_ended(engine: str, children: Children
         with contextlib.suppress(spawnkit.ProcessDone):
             process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_a_traced_child_of_run_that_stops_has_not_ended(
+    engine: str, children: Children, thread: str
+) -> None:
+    """A59 where the wait that sleeps also reaps: the thread that made it has the handle alone."""
+    results = []
+
+    def run() -> None:
+        results.append(spawnkit.run([children("traced")], engine=engine, check=False))
+
+    def kill_when_it_has_stopped() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for pid in _children():
+                if _state(pid) == "t":
+                    os.kill(pid, signal.SIGKILL)
+                    return
+        for pid in _children():
+            os.kill(pid, signal.SIGKILL)
+
+    here, there = run, kill_when_it_has_stopped
+    if thread == "another":
+        here, there = there, here
+    other = threading.Thread(target=there)
+    other.start()
+    here()
+    other.join()
+    assert results[0].state.signal == signal.SIGKILL
+
+
+def _children() -> list[int]:
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
+
+
+def _state(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 # Somebody else takes the status

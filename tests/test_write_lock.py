@@ -690,21 +690,21 @@ def _strikes_at_the_lock(how: str) -> list[Any]:
                 entered.set()
                 waits.wait()
 
-        spawn = _core._spawn
+        run = _core._run
 
         def locked(*arguments: object) -> int:
-            result = spawn(*arguments)
+            result = run(*arguments)
             waits.set()
             return int(result)
 
         thread = threading.Thread(target=write)
         thread.start()
         entered.wait()
-        _core._spawn = locked
+        _core._run = locked
         try:
             spawnkit.run(["/bin/true"])
         finally:
-            _core._spawn = spawn
+            _core._run = run
             waits.set()
             thread.join()
 

@@ -59,8 +59,8 @@ FOREVER = -1
 NOW = 0
 
 _spawn, _settle, _wait = lib.sk_spawn, lib.sk_settle, lib.sk_wait
-_pump_run = lib.sk_pump_run
-_new = ffi.new
+_pump_run, _run = lib.sk_pump_run, lib.sk_run
+_new, _NULL = ffi.new, ffi.NULL
 _CHILD, _PUMP = ffi.typeof("sk_child *"), ffi.typeof("sk_pump *")
 _NO_CHILD = bytes(ffi.sizeof("sk_child"))
 
@@ -117,6 +117,21 @@ def spawn(child: Child, plan: bytes, engine: int, flags: int) -> bool:
             return False
         raise failure(child, plan, -result)
     return True
+
+
+def run(
+    child: Child, plan: bytes, engine: int, flags: int, pump: Pump | None, deadline: int
+) -> int:
+    """Starts the plan's program, and where no signal can come in between waits for its end.
+
+    Results as from `spawn` (LOCKED for its False) and `wait`; AGAIN: go on with `pump` or `wait`.
+    """
+    result: int = _run(child, pump or _NULL, plan, len(plan), engine, flags, deadline)
+    if result == _FULL:
+        return AGAIN  # it stays full until `pump` takes it
+    if result < 0 and not child.pid:
+        raise failure(child, plan, -result)
+    return result
 
 
 def spawn_in_turn(child: Child, plan: bytes, engine: int, flags: int, deadline: int) -> bool:
@@ -281,6 +296,11 @@ def new_pump() -> Pump:
     return ffi.gc(_new(_PUMP), lib.sk_pump_free)
 
 
+def bare_pump() -> Pump:
+    """The same at half the cost, for one who calls `close_pump` whatever happens."""
+    return _new(_PUMP)
+
+
 NULL_DEVICE: int = lib.SK_PUMP_NULL
 BELL: int = lib.SK_PUMP_BELL
 
@@ -401,9 +421,8 @@ def drain_pump(pump: Pump) -> None:
     lib.sk_pump_drain(pump)
 
 
-def close_pump(pump: Pump) -> None:
-    """Closes and frees everything; harmless when repeated."""
-    lib.sk_pump_close(pump)
+# Closes and frees everything; harmless when repeated. The function of C itself, as `close_pidfd`.
+close_pump = lib.sk_pump_close
 
 
 # ---- ends of pipes that Python code reads and writes ---------------------------------------------
@@ -501,7 +520,6 @@ def descriptor_moves(
 # be read while the interpreter lock keeps os.putenv out, so not in C, where the lock is released.
 # An expression without a call between its parts is not interrupted by another thread.
 _environ = ffi.addressof(lib, "environ")
-_NULL = ffi.NULL
 _WORD = ffi.sizeof("char *")
 
 # glibc never changes a string in place nor reuses one's memory (setenv leaks on purpose), so equal

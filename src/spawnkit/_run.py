@@ -9,7 +9,7 @@ from .errors import SpawnError
 from .execution import execute
 from .prepare import prepare
 from .result import Result, check_text
-from .streams import PIPE, as_input, check_streams, is_copied
+from .streams import PIPE, Pipes, Streams, as_input, check_streams, is_copied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,13 +81,22 @@ def run(
         stdin = input if type(input) is bytes else as_input(input, text)
     deadline = _core.FOREVER if timeout is None else _core.deadline_after(timeout)
     checked: CheckedThree | None = None
+    pipes: Pipes | None = None
     if stdin is not None or stdout is not None or stderr is not None:
-        checked = check_streams((stdin, stdout, stderr))
+        if (
+            stdin is None
+            and (stdout is None or stdout is PIPE)
+            and (stderr is None or stderr is PIPE)
+        ):
+            checked, pipes = (None, stdout, stderr), Pipes()
+        else:
+            checked = check_streams((stdin, stdout, stderr))
     if cancel is None and wait_delay is None and (checked is None or not is_copied(checked)):
         child = _core.new_child()
+        streams: Pipes | None = None
         try:
             plan, number, streams = prepare(
-                args, path, env, dir, checked, extra_files, fd_map, exec_fd, attr, engine
+                args, path, env, dir, checked, extra_files, fd_map, exec_fd, attr, engine, pipes
             )
             result = execute(
                 child, plan, number, streams, args[0], timeout, deadline, check, attr, text
@@ -98,6 +107,11 @@ def run(
         except SpawnError as error:
             if error.errno != errno.ETXTBSY:
                 raise
+        finally:
+            if pipes is not None:
+                _core.close_pump(pipes.pump)
+            elif isinstance(streams, Streams):
+                streams.close()
     from .cmd import Cmd
 
     cmd = Cmd(

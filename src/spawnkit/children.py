@@ -59,6 +59,26 @@ def spawn(
     return _core.spawn_in_turn(child, plan, engine, flags, deadline)
 
 
+def run(
+    plan: bytes,
+    engine: int,
+    flags: int,
+    child: _core.Child,
+    pump: _core.Pump | None,
+    deadline: int,
+) -> int:
+    """The same, and at once on to the end where that can be: results as from `_core.run`.
+
+    LOCKED: the deadline came first, and there is none.
+    """
+    if _orphans:
+        reap_orphans()
+    outcome = _core.run(child, plan, engine, flags, pump, deadline)
+    if outcome == _core.LOCKED and _core.spawn_in_turn(child, plan, engine, flags, deadline):
+        return _core.AGAIN
+    return outcome
+
+
 def retry_busy(attempt: Callable[[], T], deadline: int = _core.FOREVER) -> T:
     """What `attempt` returns, tried again while its program is open for writing (ETXTBSY).
 

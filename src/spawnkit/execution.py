@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from . import _core
-from .children import LOCKED, end, spawn
+from .children import LOCKED, end, run
 from .errors import ExitError, TimeoutExpired
 from .result import Result
 from .state import ProcessState
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .attributes import SysProcAttr
     from .plan import Arg
     from .result import Text
-    from .streams import Streams
+    from .streams import Pipes
 
 # After Ctrl-C at a terminal the child has had the signal too, and may be tidying up.
 INTERRUPT_GRACE = 0.25
@@ -28,7 +28,7 @@ def execute(
     child: _core.Child,
     plan: bytes,
     engine: int,
-    streams: Streams | None,
+    streams: Pipes | None,
     name: Arg,
     timeout: float | None,
     deadline: int,
@@ -36,20 +36,24 @@ def execute(
     attr: SysProcAttr | None,
     text: Text | None,
 ) -> Result:
-    """Starts a plan, feeds and gathers, waits: two crossings into C. Closes the streams.
+    """Starts a plan, feeds and gathers, waits: one crossing into C, two on the main thread.
 
     text: how an exception's outputs are decoded; the result's are the caller's to decode.
     """
     try:
         flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
-        if not spawn(plan, engine, flags, child, deadline):
+        pump = None if streams is None else streams.pump
+        outcome = run(plan, engine, flags, child, pump, deadline)
+        if outcome == _core.LOCKED:
             raise TimeoutExpired(os.fsdecode(name), timeout or 0.0, stage=LOCKED)
-        # From here on the child is at work too: what can be done now costs no time.
+        # While AGAIN, the child is at work too: what can be done now costs no time.
         result = Result(ProcessState(child))
         if streams is None:
-            outcome = _core.wait(child, deadline)
+            if outcome == _core.AGAIN:
+                outcome = _core.wait(child, deadline)
         else:
-            outcome = _core.pump(streams.pump, child, deadline, streams.sinks)
+            if outcome == _core.AGAIN:
+                outcome = _core.pump(pump, child, deadline, streams.sinks)
             _gather(streams, result)
         if outcome != _core.OK:
             if outcome == _core.TIMEOUT:
@@ -63,9 +67,6 @@ def execute(
     except BaseException as error:
         end(child, grace_for(error, attr))
         raise
-    finally:
-        if streams is not None:
-            streams.close()
 
 
 def grace_for(error: BaseException, attr: SysProcAttr | None) -> float:
@@ -74,7 +75,7 @@ def grace_for(error: BaseException, attr: SysProcAttr | None) -> float:
     return INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) and not own_group else 0.0
 
 
-def _gather(streams: Streams, result: Result) -> None:
+def _gather(streams: Pipes, result: Result) -> None:
     if streams.captures[0]:
         result.stdout = _core.gathered(streams.pump, 1, streams.sinks)
     if streams.captures[1]:
@@ -85,7 +86,7 @@ def _gather(streams: Streams, result: Result) -> None:
 
 def _expired(
     child: _core.Child,
-    streams: Streams | None,
+    streams: Pipes | None,
     result: Result,
     name: Arg,
     timeout: float,

@@ -42,8 +42,10 @@ STANDARD = frozenset((0, 1, 2))
 
 _plain = _ops.descriptors({}, STANDARD) + _ops.PLAIN_SIGNALS
 
-# Packed descriptor operations by their map. The numbers of a program's pipes repeat from one spawn
-# to the next. Forgotten as a whole when it grows, so that it cannot become a leak.
+# Packed operations by their descriptor map: of a child that needs nothing else, and of the map
+# alone. The numbers of a program's pipes repeat from one spawn to the next. Forgotten as a whole
+# when they grow, so that they cannot become a leak.
+_packed_plain: dict[tuple[tuple[int, int | None], ...], bytes] = {}
 _packed_maps: dict[
     tuple[frozenset[int], tuple[tuple[int, int | None], ...], int | None], bytes
 ] = {}
@@ -161,9 +163,9 @@ def pack(
     exec_keep: the program keeps it, as a script must (`is_script`).
     """
     operands = b""
-    if attr is None and dir is None and not wanted and kept is STANDARD and exec_fd is None:
+    if attr is None and dir is None and kept is STANDARD and exec_fd is None:
         target = -1
-        ops = _plain
+        ops = _with(wanted) if wanted else _plain
     else:
         before, after = b"", _ops.PLAIN_SIGNALS
         if attr is not None:
@@ -250,6 +252,17 @@ def _free_target(wanted: dict[int, int | None], kept: frozenset[int], source: in
     while target in wanted or target in kept or target == source:
         target += 1
     return target
+
+
+def _with(wanted: dict[int, int | None]) -> bytes:
+    """All operations of a child that has these descriptors and the standard ones."""
+    key = tuple(wanted.items())
+    packed = _packed_plain.get(key)
+    if packed is None:
+        if len(_packed_plain) >= _MAPS_KEPT:
+            _packed_plain.clear()
+        packed = _packed_plain[key] = _ops.descriptors(wanted, STANDARD) + _ops.PLAIN_SIGNALS
+    return packed
 
 
 def _descriptors(

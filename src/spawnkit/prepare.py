@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .plan import Arg, Dir, Environment, File
 
-    Prepared: TypeAlias = tuple[bytes, int, streams.Streams | None]
+    Prepared: TypeAlias = tuple[bytes, int, streams.Pipes | None]
 
 
 def prepare(
@@ -33,7 +33,7 @@ def prepare(
     exec_fd: File | None,
     attr: SysProcAttr | None,
     engine: str | None,
-    opened: streams.Streams | None = None,
+    opened: streams.Pipes | None = None,
 ) -> Prepared:
     """The plan, the engine's number, and the streams, None where there is nothing to open.
 

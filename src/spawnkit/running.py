@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .cmd import Cmd
-    from .prepare import Prepared
     from .result import Text
     from .state import ProcessState
     from .streams import CheckedThree, Three
@@ -112,8 +111,8 @@ class Running:
         copied = self._checked is not None and is_copied(self._checked)
         return cmd.cancel is None and cmd.wait_delay is None and not cmd._ends and not copied
 
-    def _prepare(self, cmd: Cmd) -> Prepared:
-        prepared = prepare(
+    def _prepare(self, cmd: Cmd) -> tuple[bytes, int, Streams | None]:
+        plan, engine, streams = prepare(
             cmd.args,
             cmd._program(),
             cmd.env,
@@ -126,10 +125,11 @@ class Running:
             cmd.engine,
             self._early,
         )
-        self._streams = prepared[2]
-        if self._kept and self._streams is not None:
-            _core.keep_ends(self._streams.pump, 2, self._kept)
-        return prepared
+        assert streams is None or isinstance(streams, Streams)
+        self._streams = streams
+        if self._kept and streams is not None:
+            _core.keep_ends(streams.pump, 2, self._kept)
+        return plan, engine, streams
 
     def execute(self, cmd: Cmd, check: bool) -> ProcessState:
         """The short way, from start to end."""
@@ -155,6 +155,8 @@ class Running:
                 cmd.result = Result(error.state, error.stdout, error.stderr)
             raise
         finally:
+            if streams is not None:
+                streams.close()
             state = process.note_end()
             if stage is None and state is not None:  # else its program never ran
                 cmd.process, cmd.process_state = process, state

@@ -203,16 +203,55 @@ def has_descriptor(file: object) -> bool:
     return True
 
 
-class Streams:
-    """What the streams of one child need, opened for one spawn.
+class Pipes:
+    """Outputs that are gathered, and nothing else: what most captured runs need, at little cost.
 
     wanted: the map for the plan. pump: what is ours of it; C writes the descriptors into it, so
     that an exception at any point finds them there. captures: are stdout and stderr gathered?
+    Whoever makes one calls `_core.close_pump` in a `finally`.
+    """
+
+    __slots__ = ("captures", "pump", "sinks", "wanted")
+
+    captures: tuple[bool, bool]
+    wanted: dict[int, int | None]
+    fed = False
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self.pump = _core.bare_pump()
+        self.sinks: dict[int, io.BytesIO] = {}
+
+    def open(self, three: CheckedThree) -> None:
+        """Opens a pipe for each PIPE; the others are None. Raises SpawnError."""
+        pump = self.pump
+        stdout, stderr = self.captures = three[1] is PIPE, three[2] is PIPE
+        _core.open_pump(pump, stdout << 1 | stderr << 2)
+        _, *ends = pump.theirs
+        self.wanted = wanted = {}
+        if stdout:
+            wanted[1] = ends[0]
+        if stderr:
+            wanted[2] = ends[1]
+
+    @property
+    def refused(self) -> bool:
+        """Did the child close its stdin before it had all of the input?"""
+        return bool(self.pump.refused)
+
+    def output(self, index: int) -> bytes | None:
+        """What was gathered from stdout (1) or stderr (2); None where it was not captured."""
+        return _core.gathered(self.pump, index, self.sinks) if self.captures[index - 1] else None
+
+
+class Streams(Pipes):
+    """What the streams of one child need, opened for one spawn.
+
     copied: ends of ours and the Python objects they are copied from or to.
     Whatever happens, all that is ours is closed at the latest with this object.
     """
 
-    __slots__ = ("_fed", "captures", "copied", "fed", "pump", "sinks", "wanted")
+    __slots__ = ("_fed", "copied", "fed")
 
     def __init__(self) -> None:
         """Nothing is open yet."""
@@ -220,8 +259,8 @@ class Streams:
         self.captures = (False, False)
         self.copied: list[tuple[PipeEnd, object]] = []
         self.fed = False
-        self.sinks: dict[int, io.BytesIO] = {}
-        self.wanted: dict[int, int | None] = {}
+        self.sinks = {}
+        self.wanted = {}
 
     def open(self, three: CheckedThree) -> None:
         """Opens what is needed for `three`, as `check` returns them. Raises SpawnError."""
@@ -289,15 +328,6 @@ class Streams:
 
         return PipeEnd(self.pump, index)
 
-    @property
-    def refused(self) -> bool:
-        """Did the child close its stdin before it had all of the input?"""
-        return bool(self.pump.refused)
-
-    def output(self, index: int) -> bytes | None:
-        """What was gathered from stdout (1) or stderr (2); None where it was not captured."""
-        return _core.gathered(self.pump, index, self.sinks) if self.captures[index - 1] else None
-
     def close(self) -> None:
         """Closes all that is ours, but not pipes that are the caller's; harmless when repeated."""
         for end, _ in self.copied:
@@ -310,7 +340,7 @@ class Streams:
         _core.close_pump(self.pump)
 
 
-def check_open(fd: int, target: int | str, opened: Streams | None = None) -> None:
+def check_open(fd: int, target: int | str, opened: Pipes | None = None) -> None:
     """Raises SpawnError if `fd` is not open. target: what it is wanted for.
 
     opened: pipes that were made since the caller chose the number: those it cannot have meant.
