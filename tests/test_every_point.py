@@ -12,7 +12,7 @@ import pytest
 from support.children import Children
 from support.isolated import Isolate
 
-HOWS = ["run", "captured", "timeout", "null", "Cmd.start", "start_process", "find_process"]
+HOWS = ["run", "captured", "gathered", "timeout", "null", "Cmd.start", "start_process", "find_process"]
 
 
 def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> list[Any]:
@@ -56,6 +56,8 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
             return spawnkit.run(argv, stdin=read, attr=attr)
         if how == "captured":
             return spawnkit.run(argv, stdin=read, capture=True, attr=attr)
+        if how == "gathered":
+            return spawnkit.run(argv, stdout=spawnkit.PIPE, fd_map={read: read}, attr=attr)
         if how == "timeout":
             return spawnkit.run(argv, stdin=read, timeout=1000, attr=attr)
         if how == "null":
@@ -143,7 +145,7 @@ def test_an_interrupt_at_any_instruction_leaves_nothing(
         assert not wrong
 
 
-@pytest.mark.parametrize("how", ["run", "captured", "timeout"])
+@pytest.mark.parametrize("how", ["run", "captured", "gathered", "timeout"])
 def test_an_interrupt_at_any_instruction_ends_an_endless_child(
     how: str, isolate: Isolate, children: Children
 ) -> None:
