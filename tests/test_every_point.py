@@ -12,7 +12,16 @@ import pytest
 from support.children import Children
 from support.isolated import Isolate
 
-HOWS = ["run", "captured", "gathered", "timeout", "null", "Cmd.start", "start_process", "find_process"]
+HOWS = [
+    "run",
+    "captured",
+    "gathered",
+    "timeout",
+    "null",
+    "Cmd.start",
+    "start_process",
+    "find_process",
+]
 
 
 def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> list[Any]:
