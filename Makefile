@@ -9,6 +9,7 @@ VENV ?= .venv
 CROSS ?= aarch64-linux-gnu-
 T ?=
 B ?=
+F ?=
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
@@ -21,7 +22,7 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all bench latency bench-suite check check-python check-c \
+.PHONY: all help build demo test test-all faults bench latency bench-suite check check-python check-c \
 	check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -67,6 +68,19 @@ test-all: $(VENV)/.with-release strace ## the tests under every Python from 3.10
 strace:
 	@command -v strace >/dev/null || .ci/fetch strace
 
+# The package once more, with faults in its C core (csrc/fault.h). Nothing that is installed has them.
+FAULTS = build/faults/lib
+
+$(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
+	@echo "building spawnkit with faults in it"
+	@mkdir -p build
+	@SPAWNKIT_FAULTS=1 $(PY) setup.py -q build --build-base build/faults --build-lib $(FAULTS) \
+		>build/faults.log 2>&1 || { cat build/faults.log; false; }
+	@touch $@
+
+faults: $(FAULTS)/.built ## every system call fails once, in every use; F="--help" for more
+	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.loop $(F)
+
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
 
@@ -94,6 +108,7 @@ check-c: $(VENV)/.with-check $(C_FILES:%.c=build/check/%.o)
 	@echo "spawnkit._native with SPAWNKIT_CFLAGS=-Werror"
 	@SPAWNKIT_CFLAGS=-Werror $(PY) setup.py build --build-base build/check/module \
 		>build/check/module.log 2>&1 || { cat build/check/module.log; false; }
+	@.ci/no-faults build/check/module
 
 build/check/%.o: %.c $(C_HEADERS)
 	@mkdir -p $(@D)

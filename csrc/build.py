@@ -30,9 +30,13 @@ HARDENED = [
 LINK = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-pthread"]
 
 
-def declarations() -> str:
-    """The part of spawnkit.h between its two marks: one text for C and for cffi."""
-    text = (HERE / "spawnkit.h").read_text(encoding="utf-8")
+# A build for tests, in which system calls can be made to fail: csrc/fault.h.
+FAULTS = os.environ.get("SPAWNKIT_FAULTS") == "1"
+
+
+def declarations(header: str) -> str:
+    """The part of a header between its two marks: one text for C and for cffi."""
+    text = (HERE / header).read_text(encoding="utf-8")
     begin, end = "/* cffi: begin */", "/* cffi: end */"
     return text[text.index(begin) + len(begin) : text.index(end)]
 
@@ -41,14 +45,22 @@ if platform.system() != "Linux":
     raise SystemExit("spawnkit's C core knows Linux only so far; see docs/architecture.md")
 
 ffi = FFI()
-ffi.cdef(declarations() + "\nextern char **environ;\nchar *strsignal(int signal);\n")
+ffi.cdef(declarations("spawnkit.h") + "\nextern char **environ;\nchar *strsignal(int signal);\n")
+if FAULTS:
+    ffi.cdef(declarations("fault.h"))
 ffi.set_source(
     "spawnkit._native",
-    '#include "spawnkit.h"\n#include <string.h>\n#include <unistd.h>\nextern char **environ;\n',
+    '#include "spawnkit.h"\n#include "fault.h"\n#include <string.h>\n#include <unistd.h>\n'
+    "extern char **environ;\n",
     sources=SOURCES,
     depends=sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
     include_dirs=["csrc"],
-    extra_compile_args=[*FLAGS, *HARDENED, *os.environ.get("SPAWNKIT_CFLAGS", "").split()],
+    extra_compile_args=[
+        *FLAGS,
+        *HARDENED,
+        *["-DSPAWNKIT_FAULTS"] * FAULTS,
+        *os.environ.get("SPAWNKIT_CFLAGS", "").split(),
+    ],
     extra_link_args=LINK,
     py_limited_api=True,
 )

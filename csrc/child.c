@@ -21,14 +21,6 @@
 
 #include <errno.h>
 
-#if defined(__clang__) || __GNUC__ >= 11
-#define SK_BARE                                                          \
-    __attribute__((noinline, no_stack_protector, no_instrument_function, \
-                   no_profile_instrument_function, no_sanitize("address", "undefined", "thread")))
-#else
-#define SK_BARE __attribute__((noinline, no_instrument_function, optimize("no-stack-protector")))
-#endif
-
 /* Sends the report's state to a parent that does not share this memory. Smaller than PIPE_BUF, so
  * it arrives whole. If the parent is gone the write fails, or, once SIGPIPE has its default action
  * again, ends the child. */

@@ -30,11 +30,19 @@ static const struct way {
 };
 #define WAYS (int)(sizeof ways / sizeof *ways)
 
-static int first_way; /* the ones before it were refused */
+int sk__first_way;
 
 static int refused(int result)
 {
     return result == -ENOSYS || result == -EPERM || result == -EINVAL || result == -E2BIG;
+}
+
+static long make(long number, long a, long b, long c, long d, long e, void (*entry)(void *),
+                 void *argument)
+{
+    long fault = SK_FAULT(number);
+
+    return fault ? fault : sk_clone_call(number, a, b, c, d, e, entry, argument);
 }
 
 static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, int shared)
@@ -51,8 +59,8 @@ static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, 
         arguments.stack_size = SK_STACK;
     }
     launch->clear_handlers = 0;
-    return (int)sk_clone_call(SYS_clone3, (long)&arguments, sizeof arguments, 0, 0, 0,
-                              sk__child_main, launch);
+    return (int)make(SYS_clone3, (long)&arguments, sizeof arguments, 0, 0, 0, sk__child_main,
+                     launch);
 }
 
 /* Here the kernel leaves the caller's handlers in the child, so no signal may arrive before the
@@ -65,11 +73,10 @@ static int clone_old(uint64_t flags, sk_child *child, struct sk_launch *launch, 
 
     launch->clear_handlers = 1;
     sys_sigmask(SIG_SETMASK, &all, &mask);
-    result = (int)sk_clone_call(SYS_clone,
-                                SK_CLONE_ARGS((long)(flags | SIGCHLD),
-                                              shared ? (long)launch->stack_top : 0,
-                                              (long)&child->pidfd, (long)&launch->word),
-                                sk__child_main, launch);
+    result = (int)make(SYS_clone,
+                       SK_CLONE_ARGS((long)(flags | SIGCHLD), shared ? (long)launch->stack_top : 0,
+                                     (long)&child->pidfd, (long)&launch->word),
+                       sk__child_main, launch);
     sys_sigmask(SIG_SETMASK, &mask, 0);
     return result;
 }
@@ -106,14 +113,14 @@ static int try_way(const struct way *way, sk_child *child, struct sk_launch *lau
 
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
-    int first = __atomic_load_n(&first_way, __ATOMIC_RELAXED);
+    int first = __atomic_load_n(&sk__first_way, __ATOMIC_RELAXED);
     int result = -ENOSYS;
 
     for (int i = first; i < WAYS; i++) {
         result = try_way(&ways[i], child, launch, engine, want_pidfd);
         if (result == 0) {
             if (i != first)
-                __atomic_store_n(&first_way, i, __ATOMIC_RELAXED);
+                __atomic_store_n(&sk__first_way, i, __ATOMIC_RELAXED);
             SK_KNOW(clone3, ways[i].clone3);
             if (want_pidfd)
                 SK_KNOW(clone_pidfd, ways[i].clone_pidfd && child->pidfd >= 0);
@@ -144,9 +151,8 @@ int sk__memory_is_shared(struct sk_launch *launch)
     /* clone() with CLONE_VFORK: valgrind and qemu-user run it as a fork, and abort on other forms.
      * Exit signal 0, so that nobody's SIGCHLD handler hears of it. */
     sys_sigmask(SIG_SETMASK, &all, &mask);
-    pid = (int)sk_clone_call(SYS_clone,
-                             SK_CLONE_ARGS(CLONE_VM | CLONE_VFORK, (long)launch->stack_top, 0, 0),
-                             sk__child_probe, (void *)(uintptr_t)word);
+    pid = (int)make(SYS_clone, SK_CLONE_ARGS(CLONE_VM | CLONE_VFORK, (long)launch->stack_top, 0, 0),
+                    sk__child_probe, (void *)(uintptr_t)word);
     sys_sigmask(SIG_SETMASK, &mask, 0);
     if (pid > 0)
         while (sys_wait4(pid, &status, 0x40000000 /* __WALL */, 0) == -EINTR)

@@ -58,6 +58,7 @@ int sk__posix_start(sk_child *child, struct sk_launch *launch, int want_pidfd);
 int sk__fork_listen(sk_child *child, int64_t deadline);
 
 extern sk_features sk__features; /* relaxed atomics; -1: not asked yet */
+extern int sk__first_way;        /* of making a process: those before it were refused (clone.c) */
 #define SK_KNOW(feature, value) __atomic_store_n(&sk__features.feature, (value), __ATOMIC_RELAXED)
 #define SK_KNOWN(feature) __atomic_load_n(&sk__features.feature, __ATOMIC_RELAXED)
 

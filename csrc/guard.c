@@ -136,10 +136,12 @@ long sk__block(int32_t *failures, long number, long a, long b, long c, long d, l
     long result;
 
     if (!sk__main_thread())
-        return sk_syscall(number, a, b, c, d, e, 0);
+        return sys_call(number, a, b, c, d, e, 0);
     if (*failures >= FAILURES_ALLOWED || !sk__guard_works())
         return -ENOTSUP;
-    result = guarded(number, a, b, c, d, e);
+    result = SK_FAULT(number);
+    if (result == 0)
+        result = guarded(number, a, b, c, d, e);
     if (result != -EINTR) {
         *failures = 0;
         return result;

@@ -38,7 +38,7 @@ static int make_room(sk_pump *pump, int stream)
         forget_middle(buffer);
         return 0;
     }
-    data = realloc(buffer->data, room);
+    data = sys_realloc(buffer->data, room);
     if (!data)
         return -ENOMEM;
     buffer->data = data;

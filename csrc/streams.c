@@ -83,13 +83,14 @@ int sk_pump_path(sk_pump *pump, int stream, const char *path)
 
     begin(pump);
     /* Looked at first: even an open that does not wait would let a FIFO's writer go, and its data. */
-    if (stat(path, &status) == 0 && S_ISFIFO(status.st_mode))
+    if (sys_stat(path, &status) == 0 && S_ISFIFO(status.st_mode))
         return -ENXIO; /* as open(2) says of one that nobody reads */
     fd = pump->theirs[stream] = sys_create(path, flags | O_NOCTTY | O_CLOEXEC, 0666);
     if (fd < 0)
         return fd;
-    if (fstat(fd, &status) < 0)
-        return -errno;
+    result = sys_fstat(fd, &status);
+    if (result < 0)
+        return result;
     if (S_ISFIFO(status.st_mode))
         return -ENXIO;
     if (!stream && S_ISDIR(status.st_mode))

@@ -11,11 +11,14 @@
 #define _GNU_SOURCE
 #endif
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -48,6 +51,8 @@
 #define CLOSE_RANGE_CLOEXEC 4u
 #endif
 
+#include "fault.h"
+
 #define SK_SIGNALS 64 /* the kernel's count; a signal set is one 64-bit word */
 
 struct sk_sigaction { /* the kernel's, which is not the C library's */
@@ -64,9 +69,22 @@ struct sk_rlimit {
 
 #define SK_INLINE static inline __attribute__((always_inline, unused))
 #define SK_SYS(number, a, b, c, d, e) \
-    sk_syscall((number), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+    sys_call((number), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
-SK_INLINE int sys_close(int fd) { return (int)SK_SYS(SYS_close, fd, 0, 0, 0, 0); }
+SK_INLINE long sys_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    long fault = SK_FAULT(number);
+
+    return fault ? fault : sk_syscall(number, a, b, c, d, e, f);
+}
+SK_INLINE int sys_close(int fd)
+{
+    /* Whatever close(2) returns, the descriptor is closed. So it is when a test makes it fail. */
+    int result = (int)sk_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+    int fault = (int)SK_FAULT(SYS_close);
+
+    return fault ? fault : result;
+}
 SK_INLINE int sys_open(const char *path, int flags)
 {
     return (int)SK_SYS(SYS_openat, AT_FDCWD, path, flags, 0, 0);
@@ -185,9 +203,26 @@ SK_INLINE int sys_futex_wake(const uint32_t *word, int count)
 {
     return (int)SK_SYS(SYS_futex, word, 1 /* FUTEX_WAKE, shared as the wait */, count, 0, 0);
 }
+SK_INLINE int sys_stat(const char *path, struct stat *status)
+{
+    long fault = SK_FAULT(SYS_newfstatat);
+
+    return fault ? (int)fault : stat(path, status) < 0 ? -errno : 0;
+}
+SK_INLINE int sys_fstat(int fd, struct stat *status)
+{
+    long fault = SK_FAULT(SYS_fstat);
+
+    return fault ? (int)fault : fstat(fd, status) < 0 ? -errno : 0;
+}
+/* No system call, but it fails as one does. */
+SK_INLINE void *sys_realloc(void *memory, size_t size)
+{
+    return SK_FAULT(SK_FAULT_MEMORY) ? NULL : realloc(memory, size);
+}
 SK_INLINE void *sys_mmap(size_t size, int protection, int flags)
 {
-    return (void *)sk_syscall(SYS_mmap, 0, (long)size, protection, flags, -1, 0);
+    return (void *)sys_call(SYS_mmap, 0, (long)size, protection, flags, -1, 0);
 }
 SK_INLINE int sys_mprotect(void *address, size_t size, int protection)
 {

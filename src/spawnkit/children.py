@@ -36,7 +36,8 @@ def reap_orphans() -> None:
             child = _orphans.pop(0)
         except IndexError:
             return  # another thread was faster
-        if _core.wait(child, _core.NOW) == _core.TIMEOUT:
+        outcome = _core.wait(child, _core.NOW)
+        if outcome == _core.TIMEOUT or (outcome < 0 and not child.attached):
             _orphans.append(child)
         else:
             _core.drop(child)
@@ -110,14 +111,15 @@ def end(child: _core.Child, grace: float = 0.0) -> bool:
     """Ends a child for good, after `grace` seconds in which it may end by itself.
 
     True once it is reaped. A process that does not die within a second of SIGKILL (it is inside an
-    uninterruptible system call) is left to the orphans.
+    uninterruptible system call), or cannot be waited for, is left to the orphans.
     """
     if not child.pid:
         return True
     try:
         if not grace or _core.wait(child, _core.deadline_after(grace)) == _core.TIMEOUT:
             _core.signal(child, KILL)
-            if _core.wait(child, _core.deadline_after(1.0)) == _core.TIMEOUT:
+            outcome = _core.wait(child, _core.deadline_after(1.0))
+            if outcome == _core.TIMEOUT or outcome < 0:  # an errno: not waited for either
                 adopt(child)
                 return False
     except BaseException:

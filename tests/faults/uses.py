@@ -1,0 +1,295 @@
+"""What a program does with the package, small: each of these is run once per fault.
+
+A use either gets through, and then it checks what it got, or it raises; and it cleans up after
+itself as a program would, with `with` and `finally`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import spawnkit
+from spawnkit import DEVNULL, PIPE, STDOUT, ProcAttr, SysProcAttr
+
+OUTPUT = b"x" * 100 + b"\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a use takes place."""
+
+    engine: str | None
+    directory: Path
+
+    @property
+    def ours(self) -> bool:
+        """Not the C library's posix_spawn, which has no words for most attributes."""
+        return self.engine != "posix_spawn"
+
+
+Use = Callable[[Place], None]
+USES: dict[str, Use] = {}
+
+
+def use(function: Use) -> Use:
+    USES[function.__name__] = function
+    return function
+
+
+SHELL = "/bin/sh"
+
+
+@use
+def plain(place: Place) -> None:
+    assert spawnkit.run([SHELL, "-c", "exit 0"], engine=place.engine).state.success
+
+
+@use
+def status(place: Place) -> None:
+    result = spawnkit.run([SHELL, "-c", "exit 7"], check=False, engine=place.engine)
+    assert result.state.exit_code == 7
+
+
+@use
+def captured(place: Place) -> None:
+    result = spawnkit.run(
+        [SHELL, "-c", "echo out; echo err >&2"], capture=True, engine=place.engine
+    )
+    assert (result.stdout, result.stderr) == (b"out\n", b"err\n")
+
+
+@use
+def fed(place: Place) -> None:
+    data = bytes(range(256)) * 40
+    result = spawnkit.run(["/bin/cat"], input=data, stdout=PIPE, engine=place.engine)
+    assert result.stdout == data
+
+
+@use
+def timed(place: Place) -> None:
+    result = spawnkit.run([SHELL, "-c", "echo out"], capture=True, timeout=60, engine=place.engine)
+    assert result.stdout == b"out\n"
+
+
+@use
+def timed_out(place: Place) -> None:
+    with contextlib.suppress(spawnkit.TimeoutExpired):
+        spawnkit.run(["/bin/cat"], stdin=_never(place), timeout=0.01, engine=place.engine)
+        raise AssertionError("it ended by itself")
+
+
+def _never(place: Place) -> int:
+    """A stdin that has no end: a FIFO that we write to ourselves."""
+    global _fifo
+    if _fifo < 0:
+        path = place.directory / "never"
+        os.mkfifo(path)
+        _fifo = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return _fifo
+
+
+_fifo = -1
+
+
+@use
+def streams(place: Place) -> None:
+    path = place.directory / "out"
+    with open(os.devnull, "rb") as nothing:
+        spawnkit.run(
+            [SHELL, "-c", "cat; echo out; echo err >&2"],
+            stdin=nothing,
+            stdout=path,
+            stderr=STDOUT,
+            engine=place.engine,
+        )
+    assert path.read_bytes() == b"out\nerr\n"
+    spawnkit.run(["/bin/cat"], stdin=path, stdout=DEVNULL, stderr=DEVNULL, engine=place.engine)
+
+
+@use
+def descriptors(place: Place) -> None:
+    read, write = os.pipe()
+    try:
+        spawnkit.run(
+            [SHELL, "-c", "echo three >&3; echo seven >&7"],
+            extra_files=[write],
+            fd_map={7: write, 8: None, 0: 1, 1: 0},
+            engine=place.engine,
+        )
+        assert os.read(read, 100) == b"three\nseven\n"
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@use
+def attributes(place: Place) -> None:
+    attr = SysProcAttr(setsid=True, sigmask=[signal.SIGUSR1])
+    options = {}
+    if place.ours:
+        attr = SysProcAttr(
+            setpgid=True,
+            umask=0o27,
+            rlimits={"CORE": 0, "NOFILE": 64},
+            sigmask=[signal.SIGUSR1],
+            sigignore=[signal.SIGUSR2],
+            sigdefault=[signal.SIGTERM],
+        )
+        options = {"dir": place.directory}
+    result = spawnkit.run(
+        [SHELL, "-c", "pwd; umask"], capture=True, attr=attr, engine=place.engine, **options
+    )
+    if place.ours:
+        assert result.stdout == b"%s\n0027\n" % os.fsencode(place.directory)
+
+
+@use
+def from_descriptor(place: Place) -> None:
+    if not place.ours:
+        return
+    with open(SHELL, "rb") as program:
+        result = spawnkit.run(
+            ["sh", "-c", "echo out"], exec_fd=program, stdout=PIPE, engine=place.engine
+        )
+    assert result.stdout == b"out\n"
+
+
+@use
+def missing(place: Place) -> None:
+    try:
+        spawnkit.run(["/no/such/program"], engine=place.engine)
+    except spawnkit.SpawnError as error:
+        if error.errno is None:
+            raise
+    else:
+        raise AssertionError("a program that is not there has run")
+
+
+@use
+def process(place: Place) -> None:
+    attr = ProcAttr(files=[_never(place), 1, 2])
+    with _ended(spawnkit.start_process("/bin/cat", ["cat"], attr, engine=place.engine)) as child:
+        assert child.poll() is None
+        with contextlib.suppress(spawnkit.TimeoutExpired):
+            child.wait(0.001)
+            raise AssertionError("it ended by itself")
+        assert child.pidfd is None or child.pidfd >= 0
+        with contextlib.suppress(spawnkit.ProcessDone), child.handle() as pidfd:
+            assert pidfd >= 0
+        child.signal(signal.SIGSTOP)
+        child.signal(signal.SIGCONT)
+        child.terminate()
+        assert child.wait().signal == signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _ended(process: spawnkit.Process) -> Iterator[spawnkit.Process]:
+    """As a program would make sure that nothing is left: kill, wait; both again where they fail."""
+    try:
+        yield process
+    finally:
+        for _ in range(3):
+            with contextlib.suppress(OSError, spawnkit.StatusLost):
+                process.kill()
+                process.wait()
+                break
+
+
+@use
+def found(place: Place) -> None:
+    found = spawnkit.find_process(os.getpid())
+    found.signal(0)
+    found.release()
+
+
+@use
+def command(place: Place) -> None:
+    cmd = spawnkit.Cmd("/bin/cat", engine=place.engine)
+    with cmd.stdin_pipe() as stdin, cmd.stdout_pipe() as stdout:
+        try:
+            cmd.start()
+            stdin.write(OUTPUT)
+            stdin.close()
+            assert stdout.read() == OUTPUT
+            cmd.wait()
+        finally:
+            _end(cmd)
+
+
+def _end(cmd: spawnkit.Cmd) -> None:
+    if cmd.process is not None and cmd.process_state is None:
+        for _ in range(3):
+            with contextlib.suppress(OSError, spawnkit.Error):
+                cmd.process.kill()
+                cmd.wait()
+                break
+
+
+@use
+def copied(place: Place) -> None:
+    out = io.BytesIO()
+    spawnkit.run(["/bin/cat"], stdin=io.BytesIO(OUTPUT), stdout=out, engine=place.engine)
+    assert out.getvalue() == OUTPUT
+
+
+@use
+def output(place: Place) -> None:
+    script = "echo out; head -c 200000 /dev/zero >&2"
+    assert spawnkit.output([SHELL, "-c", script], engine=place.engine) == b"out\n"
+
+
+@use
+def long_output(place: Place) -> None:
+    script = "head -c 2000000 /dev/zero"
+    result = spawnkit.run([SHELL, "-c", script], stdout=PIPE, engine=place.engine)
+    assert result.stdout == bytes(2_000_000)
+
+
+@use
+def background(place: Place) -> None:
+    cmd = spawnkit.Cmd(SHELL, "-c", "echo out", stdout=PIPE, timeout=60, engine=place.engine)
+    try:
+        cmd.start()
+        cmd.wait()
+        assert cmd.result.stdout == b"out\n"
+    finally:
+        _end(cmd)
+
+
+@use
+def cancelled(place: Place) -> None:
+    token = spawnkit.CancelToken()
+    cmd = spawnkit.Cmd("/bin/cat", stdin=_never(place), cancel=token, engine=place.engine)
+    try:
+        cmd.start()
+        token.cancel()
+        cmd.wait()
+    except spawnkit.Cancelled:
+        pass
+    else:
+        raise AssertionError("it ended by itself")
+    finally:
+        _end(cmd)
+
+
+@use
+def locked(place: Place) -> None:
+    with spawnkit.write_lock():
+        pass
+    spawnkit.run(["/bin/true"], engine=place.engine)
+
+
+@use
+def replaced(place: Place) -> None:
+    """A program that cannot take our place, in the only process that must not be replaced: ours."""
+    try:
+        spawnkit.execute(["/no/such/program"])
+    except spawnkit.SpawnError as error:
+        if error.errno is None:
+            raise
