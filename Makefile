@@ -22,7 +22,7 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all faults bench latency bench-suite check check-python check-c \
+.PHONY: all help build demo test test-all faults coverage bench latency bench-suite check check-python check-c \
 	check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -58,7 +58,7 @@ $(VENV)/.with-%: $(VENV)/.built
 demo: $(VENV)/.built ## real commands over real input, through subprocess and through spawnkit
 	@$(PY) -m bench.demo
 
-test: $(VENV)/.with-test strace ## the tests
+test: $(VENV)/.with-test $(FAULTS)/.built strace ## the tests
 	@$(PY) -m pytest $(T)
 
 test-all: $(VENV)/.with-release strace ## the tests under every Python from 3.10 on that is found
@@ -77,6 +77,21 @@ $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 	@SPAWNKIT_FAULTS=1 $(PY) setup.py -q build --build-base build/faults --build-lib $(FAULTS) \
 		>build/faults.log 2>&1 || { cat build/faults.log; false; }
 	@touch $@
+
+# Lines and branches of csrc/ that tests and faults reach, those of error handling included. Children
+# of the fork engine are not counted: their counters go with exec. The tests run one after the other
+# in many processes; the counts of all are added up in the files beside the objects.
+COUNTED = build/coverage/lib
+
+coverage: $(VENV)/.with-coverage strace ## how much of the C core the tests reach (10 minutes)
+	@rm -rf build/coverage
+	@SPAWNKIT_FAULTS=1 LDFLAGS=--coverage SPAWNKIT_CFLAGS="--coverage -fprofile-update=atomic -Og \
+		-DSK_UNCOUNTED=noinline" $(PY) setup.py -q build --build-base build/coverage \
+		--build-lib $(COUNTED) >build/coverage.log 2>&1 || { cat build/coverage.log; false; }
+	-@PYTHONPATH=$(COUNTED) $(PY) -m pytest -q $(T)
+	-@PYTHONPATH=$(COUNTED):tests $(PY) -m faults.loop $(F)
+	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --txt --txt-summary \
+		--exclude-throw-branches build/coverage
 
 faults: $(FAULTS)/.built ## every system call fails once, in every use; F="--help" for more
 	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.loop $(F)

@@ -23,17 +23,22 @@
 
 /* Sends the report's state to a parent that does not share this memory. Smaller than PIPE_BUF, so
  * it arrives whole. If the parent is gone the write fails, or, once SIGPIPE has its default action
- * again, ends the child. */
+ * again, ends the child. A child that cannot report does not go on: its parent would take a program
+ * that runs for a child that died, and wait for it before it feeds it. */
 static SK_BARE void tell(const struct sk_launch *launch)
 {
     int32_t record[3];
+    long length = -EINTR;
 
     if (launch->channel < 0)
         return;
     record[0] = launch->report.err;
     record[1] = launch->report.stage;
     record[2] = launch->report.index;
-    sys_write(launch->channel, record, sizeof record);
+    while (length == -EINTR)
+        length = sys_write(launch->channel, record, sizeof record);
+    if (length < 0)
+        sys_exit(127);
 }
 
 static SK_BARE void enter(struct sk_launch *launch, int stage, int index)

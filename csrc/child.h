@@ -1,11 +1,15 @@
 #ifndef SK_CHILD_H
 #define SK_CHILD_H
 
-/* What runs between clone and exec is compiled without everything that compilers like to add. */
+/* What runs between clone and exec is compiled without everything that compilers like to add. Only
+ * `make coverage` has its lines counted: in shared memory the child's counters are ours. */
+#ifndef SK_UNCOUNTED
+#define SK_UNCOUNTED no_instrument_function, no_profile_instrument_function
+#endif
 #if defined(__clang__) || __GNUC__ >= 11
-#define SK_BARE                                                          \
-    __attribute__((noinline, no_stack_protector, no_instrument_function, \
-                   no_profile_instrument_function, no_sanitize("address", "undefined", "thread")))
+#define SK_BARE                                                \
+    __attribute__((noinline, no_stack_protector, SK_UNCOUNTED, \
+                   no_sanitize("address", "undefined", "thread")))
 #else
 #define SK_BARE __attribute__((noinline, no_instrument_function, optimize("no-stack-protector")))
 #endif

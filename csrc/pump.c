@@ -160,9 +160,10 @@ static unsigned watch(const sk_pump *pump, const sk_child *child, struct pollfd 
 static int answer_bell(const sk_pump *pump)
 {
     uint64_t rung;
+    long length = sys_read(pump->bell, &rung, sizeof rung);
 
-    sys_read(pump->bell, &rung, sizeof rung);
-    return SK_WOKEN;
+    /* One that cannot be silenced would keep everything else from being served. */
+    return length < 0 && length != -EAGAIN && length != -EINTR ? (int)length : SK_WOKEN;
 }
 
 /* The streams first: what came before the bell or the end is not to be lost. */

@@ -110,10 +110,8 @@ void sk_pump_started(sk_pump *pump)
 
 static void ring(int fd)
 {
-    const uint64_t one = 1;
-
     if (fd >= 0)
-        sys_write(fd, &one, sizeof one);
+        sys_ring(fd);
 }
 
 void sk_pump_ring(sk_pump *pump) { ring(pump->opened ? pump->bell : -1); }

@@ -423,10 +423,10 @@ int sk_signal(sk_child *child, int signal)
         result = -ENOSYS;
         if (child->pidfd >= 0)
             result = sys_pidfd_signal(child->pidfd, signal);
-        if (result == -ENOSYS || (result == -EPERM && SK_KNOWN(pidfd_signal) != 1))
-            result = signal_by_pid(child, signal);
-        else if (result == 0)
+        if (result == 0)
             SK_KNOW(pidfd_signal, 1);
+        else if (result != -ESRCH && (result != -EPERM || SK_KNOWN(pidfd_signal) != 1))
+            result = signal_by_pid(child, signal); /* whatever a filter has for an answer */
         if (result == -ESRCH)
             result = SK_DONE;
     }

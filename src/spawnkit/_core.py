@@ -191,6 +191,8 @@ def failure(child: Child, plan: bytes, errno: int | None, signal: int | None = N
 
     stage = child.stage
     item, filename, hint = explain(plan, stage, child.index, errno)
+    if errno is None and signal is None:
+        hint = "it could not say why"
     return spawn_error(errno, stage_name(stage), item, filename, signal, hint)
 
 

@@ -194,8 +194,8 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         nothing was captured, and from `wait(timeout=)`.
     state: its ProcessState; None from `wait(timeout=)`, where its program never ran (`stage`), and
         where the kill did not take effect within a second (a process in an uninterruptible system
-        call). Of a program that ended by itself, at the action or while a descendant of its held
-        the pipe, it is the program's own.
+        call, or another user's, which we may not signal). Of a program that ended by itself, at
+        the action or while a descendant of its held the pipe, it is the program's own.
     stage: None once the program was running; else the step of its setup that had not returned.
 
     Go returns `context.DeadlineExceeded`, or the kill as an ExitError.

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import faulthandler
+import gc
 import shutil
 import signal
 import sys
@@ -32,14 +34,14 @@ from support import oracle
 ENGINES = ("vfork", "vfork-waiting", "fork", "posix_spawn")
 
 # Tells "ends" from "hangs": a use takes milliseconds, the longest patience in the package is 1 s.
-HANGS_AFTER = 30.0
+HANGS_AFTER = 10.0
 
 NOTHING = 0x7FFFFFFF  # the number of no system call
 FOR_EVER = 0xFFFFFFFF
 
 # "Try again", said for ever, asks for a loop without end; and where there is for ever no such
-# child, there is nothing to be reaped.
-PASSING = frozenset((errno.EINTR, errno.EAGAIN, errno.ECHILD))
+# process, there is nothing to be reaped or killed.
+PASSING = frozenset((errno.EINTR, errno.EAGAIN, errno.ECHILD, errno.ESRCH))
 
 
 class HangError(BaseException):
@@ -78,6 +80,7 @@ class Tally:
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
     def hang(*_: object) -> None:
+        faulthandler.dump_traceback(all_threads=True)
         raise HangError
 
     before = signal.signal(signal.SIGALRM, hang)
@@ -115,9 +118,8 @@ def _unclear(failure: BaseException) -> str:
         return f"no stage: {failure}"
     if isinstance(failure, (spawnkit.StatusLost, spawnkit.ProcessDone)):
         return ""
-    if isinstance(failure, OSError) and not failure.errno:
-        signal_of = getattr(failure, "signal", None)
-        return "" if signal_of else f"neither errno nor signal: {failure}"
+    if isinstance(failure, OSError) and not failure.errno and "died before" not in str(failure):
+        return f"no errno: {failure}"
     return ""
 
 
@@ -142,8 +144,7 @@ def _one(case: Case, use: Use, place: Place, tally: Tally) -> bool:
     injected: int = lib.sk_fault_injected()
     lib.sk_fault_put_back()
     _tidy(place.directory)
-    children.reap_orphans()
-    leaks = oracle.leaks_since(before)
+    leaks = _leaks(before)
     if not injected:
         return False
     tally.outcomes[outcome] += 1
@@ -152,6 +153,24 @@ def _one(case: Case, use: Use, place: Place, tally: Tally) -> bool:
         oracle.reap_leftovers()
         children._orphans.clear()
     return True
+
+
+def _leaks(before: oracle.Facts) -> list[str]:
+    """What is left when handles that were dropped are collected, and their processes reaped."""
+    _reap_killed()
+    if not oracle.differences(before, oracle.snapshot()):
+        return []
+    gc.collect()
+    _reap_killed()
+    return oracle.leaks_since(before)
+
+
+def _reap_killed() -> None:
+    """Orphans have had their SIGKILL, and a moment later they are gone."""
+    end = time.monotonic() + oracle.SETTLE_SECONDS
+    children.reap_orphans()
+    while children._orphans and time.monotonic() < end:
+        children.reap_orphans()
 
 
 def _tidy(directory: Path) -> None:

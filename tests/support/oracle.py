@@ -185,13 +185,14 @@ def _children() -> Facts:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
     except ChildProcessError:
         return {}
-    facts = {f"child {pid}": "still there" for pid in _child_pids()}
+    facts = {f"child {pid}": "still there" for pid in child_pids()}
     if ended:
         facts[f"child {ended.si_pid}"] = "not waited for (a zombie)"
     return facts or {"child": "still there"}
 
 
-def _child_pids() -> list[int]:
+def child_pids() -> list[int]:
+    """Our children, ended or not."""
     pids: list[int] = []
     for tid in os.listdir("/proc/self/task"):
         try:
@@ -258,7 +259,7 @@ def leaks_since(before: Facts, settle: float = SETTLE_SECONDS) -> list[str]:
 
 def reap_leftovers() -> None:
     """Kill and reap what a failed test left, so that the next test starts clean."""
-    for pid in _child_pids():
+    for pid in child_pids():
         os.kill(pid, signal.SIGKILL)
     try:
         while True:

@@ -1,0 +1,78 @@
+"""The loop of `make faults` in short: some uses on one engine; and that it would find something."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FAULTS = TESTS.parent / "build/faults/lib"
+
+
+def loop(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    if not FAULTS.exists():
+        pytest.skip("the package was not built with faults in it (make test does that)")
+    code = f"{code}\nimport faults.loop; exit(faults.loop.main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{FAULTS}{os.pathsep}{TESTS}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize("use", ["captured", "attributes", "process", "copied"])
+def test_each_system_call_fails_once(use: str) -> None:
+    """A129: success or a clear error, and nothing is left; on the engine that is the default."""
+    done = loop("--engine", "vfork", "--use", use)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^(\d+) faults in .*success", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    assert int(found[1]) > 150
+
+
+PLANTED = """
+import os, spawnkit
+from faults.uses import use
+
+@use
+def planted(place):
+    fd = os.dup(0)
+    try:
+        spawnkit.run(["/bin/true"])
+    except spawnkit.SpawnError:
+        {defect}
+    os.close(fd)
+"""
+
+
+@pytest.mark.parametrize(
+    ("defect", "complaint"),
+    [
+        ("raise", "descriptor 3 is left"),
+        ("assert False, 'it is not as asked'", "a wrong answer: it is not as asked"),
+        ("os.close(fd); {}['x']", "not an error of ours: KeyError('x')"),
+        ("os.spawnlp(os.P_NOWAIT, 'true', 'true')", "child"),
+    ],
+)
+def test_the_loop_finds(defect: str, complaint: str) -> None:
+    done = loop("--engine", "vfork", "--use", "planted", code=PLANTED.format(defect=defect))
+    assert done.returncode == 1
+    assert complaint in done.stdout
+
+
+def test_a_build_without_faults_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "faults.loop"],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "make faults" in done.stderr
