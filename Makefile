@@ -3,6 +3,7 @@
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
 #   make test T="-k descriptors -x"                 options for pytest
 #   make bench B="--quick --rows static"            options for the benchmark
+#   make fuzz FUZZ_SECONDS=60                       for how long
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,11 +11,12 @@ CROSS ?= aarch64-linux-gnu-
 T ?=
 B ?=
 F ?=
+FUZZ_SECONDS ?= 600
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
-C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c)
+C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c tests/fuzz/*.c)
 C_HEADERS = $(wildcard csrc/*.h bench/floor/*.h)
 PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py)
 NATIVE = $(wildcard csrc/*.[ch]) csrc/build.py setup.py pyproject.toml
@@ -22,8 +24,8 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all faults coverage bench latency bench-suite check check-python check-c \
-	check-child check-aarch64 format wheel clean strace
+.PHONY: all help build demo test test-all faults coverage fuzz sanitize degrade soak comparator bench \
+	latency bench-suite check check-python check-c check-child check-aarch64 format wheel clean strace
 
 all: build help
 
@@ -96,6 +98,11 @@ coverage: $(VENV)/.with-coverage strace ## how much of the C core the tests reac
 faults: $(FAULTS)/.built ## every system call fails once, in every use; F="--help" for more
 	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.loop $(F)
 
+# Without clang the same targets run without coverage to guide them, and the run says so.
+fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F="--help" for more
+	@command -v clang >/dev/null || command -v clang-16 >/dev/null || .ci/fetch clang-16
+	@PYTHONPATH=tests $(PY) -m fuzz.campaign --seconds $(FUZZ_SECONDS) $(F)
+
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
 
@@ -160,6 +167,6 @@ wheel: $(VENV)/.with-release ## the source archive and, from it, the wheel; both
 	@.ci/look-into-wheel $(PY) dist
 
 clean: ## removes everything that was made
-	rm -rf build dist .venv* .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf build dist .venv* .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis
 	rm -rf src/*.egg-info src/spawnkit/_native.*.so
 	find src bench tests csrc -name __pycache__ -prune -exec rm -rf {} +

@@ -215,3 +215,19 @@ def _strikes_at_a_handle(block: str) -> list[Any]:
     os.close(write)
     process.wait()
     return outcome
+
+
+def test_the_pidfd_is_not_shown_after_the_wait_while_another_thread_is_at_it(
+    children: Children,
+) -> None:
+    process = spawnkit.start_process(children("exit"), ["exit", "0"])
+    number = process.pidfd
+    assert number is not None
+    # As another thread inside its own wait counts; the last one out closes it.
+    process._child.users += 1
+    assert process.wait().success
+    assert is_open(number)
+    assert process.pidfd is None
+    process._child.users -= 1
+    process.release()
+    assert not is_open(number)

@@ -66,7 +66,9 @@ class Process:
         gives none.
         """
         fd = self._child.pidfd
-        return None if self._over or fd < 0 else int(fd)
+        # After the wait it may be open still: another thread that waits is the last one out. That
+        # closes it at any moment, and the number then is another file's.
+        return None if self._over or self._state is not None or fd < 0 else int(fd)
 
     def handle(self) -> AbstractContextManager[int]:
         """A pidfd that is valid until the end of the `with` block, whoever waits meanwhile.

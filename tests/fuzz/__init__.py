@@ -1,0 +1,1 @@
+"""Input that nobody thought of: the tools of `make fuzz`."""
