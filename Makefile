@@ -24,8 +24,9 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all faults coverage fuzz sanitize degrade soak comparator bench \
-	latency bench-suite check check-python check-c check-child check-aarch64 format wheel clean strace
+.PHONY: all help build demo test test-all faults faults-loop faults-strace faults-memory coverage \
+	fuzz sanitize degrade soak comparator bench latency bench-suite check check-python check-c \
+	check-child check-aarch64 format wheel clean strace
 
 all: build help
 
@@ -95,8 +96,16 @@ coverage: $(VENV)/.with-coverage strace ## how much of the C core the tests reac
 	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --txt --txt-summary \
 		--exclude-throw-branches build/coverage
 
-faults: $(FAULTS)/.built ## every system call fails once, in every use; F="--help" for more
+faults: faults-loop faults-strace faults-memory ## every call fails once: all three of the next
+
+faults-loop: $(FAULTS)/.built ## system calls, by the core itself, in every use; F="--help" for more
 	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.loop $(F)
+
+faults-strace: $(VENV)/.with-test strace ## system calls, under strace, of the package as installed
+	@PYTHONPATH=tests $(PY) -m faults.strace $(F)
+
+faults-memory: $(VENV)/.with-test ## allocations, Python's and C's
+	@PYTHONPATH=tests $(PY) -m faults.memory $(F)
 
 # Without clang the same targets run without coverage to guide them, and the run says so.
 fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F="--help" for more

@@ -64,7 +64,7 @@ class Copier:
 
     def start(self) -> None:
         """Starts the thread; RuntimeError where none can be had."""
-        start_thread(self._run)
+        start_thread(self._run, self._lost)
 
     def _run(self) -> None:
         try:
@@ -76,10 +76,18 @@ class Copier:
             if not self.end.closed:  # else it only says that the end was closed to stop us
                 self.error = error
         finally:
-            self.end.close()
-            self._object = None  # it may lead back here
-            self.over = True
-            self._over_now()
+            self._finish()
+
+    def _finish(self) -> None:
+        self.end.close_for_good()
+        self._object = None  # it may lead back here
+        self.over = True
+        self._over_now()
+
+    def _lost(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+        self._finish()
 
     def _feed(self) -> None:
         # read1 gives what is there, where read would wait for a full chunk.

@@ -14,6 +14,7 @@ import os
 from _thread import RLock
 
 from . import _core
+from .threads import let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ class PipeEnd(io.RawIOBase):
                 _core.close_end(self._pump, self._stream)
         super().close()
 
+    def close_for_good(self) -> None:
+        """`close` by its only user, a thread of ours, also where it had no memory to leave."""
+        self._users = 0
+        try:
+            self.close()
+        finally:
+            let_go(self._lock)
+
     def _check(self) -> None:
         if self._over:
             raise ValueError("I/O operation on closed pipe")
@@ -142,10 +151,19 @@ class PipeEnd(io.RawIOBase):
             self._check()
 
     def _leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._over and not self._users:
-                _core.close_end(self._pump, self._stream)
+        # Again where there was no memory for `with`: the end is closed by the last one out, and who
+        # could not leave would keep it open, and the child waiting, for ever.
+        left = False
+        while not left:
+            try:
+                with self._lock:
+                    self._users -= 1
+                    left = True
+                    if self._over and not self._users:
+                        _core.close_end(self._pump, self._stream)
+            except MemoryError:  # noqa: PERF203
+                if left:
+                    raise
 
     def _await(self) -> bool:
         """Waits until it is ready. False: finished, with nothing left. ValueError: closed."""

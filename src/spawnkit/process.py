@@ -186,7 +186,8 @@ class Process:
             child = self._child
         except AttributeError:  # __init__ did not finish
             return
-        if self._over or not child.pid or _core is None:
+        # Not its pid: that is a new object, and there may be no memory for it.
+        if self._over or not child.state or _core is None:
             return
         if self._state is None and not child.attached and not _core.is_stale(child):
             adopt(child)

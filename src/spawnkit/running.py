@@ -217,9 +217,14 @@ class Running:
                 self._over = True
                 finished.release()
 
+        def lost(error: BaseException) -> None:
+            if self._failure is None:
+                self._failure = error
+            self._over = True  # and whoever waits for `finished` looks at it every _SLICE
+
         assert supervision is not None
         supervision.mask = _core.current_mask()
-        start_thread(look_after_it)
+        start_thread(look_after_it, lost)
 
     def await_end(self, limit: int) -> bool:
         """Waits for process and streams. False: `limit` came first."""
@@ -240,6 +245,7 @@ class Running:
             elif _core.is_past(limit):
                 return False
         if self._failure is not None:
+            self.abort(self._failure)  # nobody looks after it any more
             raise self._failure
         return True
 

@@ -23,7 +23,7 @@ from .cancel import CancelToken
 from .children import KILL, adopt
 from .copying import Copier
 from .errors import ProcessDone
-from .threads import start_thread, with_signals
+from .threads import let_go, start_thread, with_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Supervision:
         self._inside: int | None = None  # the thread that is in `see_through`
         self._acting = False  # the action has not returned
         _core.open_pump(streams.pump, _core.BELL)
-        self.copiers = [Copier(end, obj, text, self.ring) for end, obj in streams.copied]
+        self.copiers = [Copier(end, obj, text, self.ring_at_last) for end, obj in streams.copied]
 
     @property
     def refused(self) -> bool:
@@ -88,6 +88,13 @@ class Supervision:
         with self._lock:
             if not self._closed:
                 _core.ring(self._streams.pump)
+
+    def ring_at_last(self) -> None:
+        """`ring`, by a thread of ours that is at its end."""
+        try:
+            self.ring()
+        finally:
+            let_go(self._lock)
 
     def begin(self, child: _core.Child, deadline: int) -> None:
         """The program runs: starts copying, and watching the token."""
@@ -218,7 +225,7 @@ class Supervision:
         mask = _core.current_mask() if self.mask is None else self.mask
         self._acting = True
         try:
-            start_thread(lambda: with_signals(mask, self._act))
+            start_thread(lambda: with_signals(mask, self._act), self._action_lost)
         except BaseException:
             self._acting = False
             raise
@@ -232,7 +239,13 @@ class Supervision:
             self.action_error = error
         finally:
             self._acting = False
-            self.ring()
+            self.ring_at_last()
+
+    def _action_lost(self, error: BaseException) -> None:
+        if self._acting:
+            self.action_error = error
+        self._acting = False
+        self.ring_at_last()
 
     def _kill(self) -> None:
         self._killed = True

@@ -18,8 +18,9 @@ class Children:
         self.used: set[str] = set()
         for source in sorted(SOURCES.glob("*.c")):
             self._compile(source, directory / source.stem)
-        # The same filter for a process that is already running.
-        self._compile(SOURCES / "deny.c", directory / "deny.so", "-shared", "-fPIC")
+        # For a process that is already running: the same filter; allocations that fail.
+        for name in "deny", "failing":
+            self._compile(SOURCES / f"{name}.c", directory / f"{name}.so", "-shared", "-fPIC")
 
     def _compile(self, source: Path, target: Path, *flags: str) -> None:
         done = subprocess.run(
