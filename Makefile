@@ -4,6 +4,7 @@
 #   make test T="-k descriptors -x"                 options for pytest
 #   make bench B="--quick --rows static"            options for the benchmark
 #   make fuzz FUZZ_SECONDS=60                       for how long
+#   make soak N=1000000                             how many spawns
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,11 +13,14 @@ T ?=
 B ?=
 F ?=
 FUZZ_SECONDS ?= 600
+N ?= 100000
+S ?=
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
-C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c tests/fuzz/*.c)
+C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c tests/fuzz/*.c \
+	tests/soak/*.c)
 C_HEADERS = $(wildcard csrc/*.h bench/floor/*.h)
 PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py)
 NATIVE = $(wildcard csrc/*.[ch]) csrc/build.py setup.py pyproject.toml
@@ -112,11 +116,17 @@ fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F=
 	@command -v clang >/dev/null || command -v clang-16 >/dev/null || .ci/fetch clang-16
 	@PYTHONPATH=tests $(PY) -m fuzz.campaign --seconds $(FUZZ_SECONDS) $(F)
 
+soak: $(VENV)/.built ## N spawns in a storm of signals, reused pids, and more; S="--help"
+	@PYTHONPATH=tests $(PY) -m soak --spawns $(N) $(S)
+
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
 
 latency: $(VENV)/.with-bench ## how late Ctrl-C arrives, how long other threads stall
 	@$(PY) -m bench.latency
+
+comparator: $(VENV)/.built strace ## what process libraries get wrong: subprocess and spawnkit
+	@$(PY) -m bench.comparator
 
 bench-suite: $(VENV)/.with-bench ## the same rows under pytest-benchmark, to save and compare runs
 	@$(PY) -m pytest bench/test_spawn.py $(T)

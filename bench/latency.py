@@ -113,7 +113,7 @@ def interrupts(count: int) -> None:
 def stall(which: str) -> None:
     """Under strace, which holds the child for a second in chdir."""
     gaps: list[int] = []
-    over = threading.Event()
+    over, ticking = threading.Event(), threading.Event()
 
     def tick() -> None:
         last = monotonic_ns()
@@ -123,9 +123,11 @@ def stall(which: str) -> None:
             now = monotonic_ns()
             gaps.append(now - last)
             last = now
+            ticking.set()
 
     ticker = threading.Thread(target=tick)
     ticker.start()
+    ticking.wait()  # before its first tick there is nothing to be stalled
     begin = monotonic()
     if which == "spawnkit":
         spawnkit.run(["/bin/true"], dir="/")

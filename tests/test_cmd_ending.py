@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import CancelToken, Cmd, run
+from spawnkit import CancelToken, Cmd, run, supervise
 from support.children import Children
 from support.isolated import Isolate
 
@@ -488,6 +488,31 @@ def test_a_token_ends_run_and_output(engine: str, children: Children, life: Life
     thread.join(HANGS_AFTER)
     assert (caught.value.stdout, caught.value.stderr) == (b"begun", b"too")
     assert caught.value.state.signal == signal.SIGKILL
+
+
+def test_a_cancellation_after_the_end_of_the_program_waits_for_nothing(
+    engine: str, life: Lifeline, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descendant's hold on stdout is all that is left: it is cut, and nobody given a second."""
+    monkeypatch.setattr(supervise, "_PATIENCE", NEVER)
+    token = CancelToken()
+    cmd = Cmd(
+        children("hang"),
+        "orphan",
+        "exit=0",
+        stdout=spawnkit.PIPE,
+        extra_files=life.files,
+        cancel=token,
+        engine=engine,
+    )
+    cmd.start()
+    life.wait_until_up()
+    assert cmd.process
+    while os.path.exists(f"/proc/{cmd.process.pid}"):  # until it is reaped
+        os.sched_yield()
+    token.cancel()
+    with pytest.raises(spawnkit.Cancelled):
+        cmd.wait(timeout=HANGS_AFTER)
 
 
 def test_a_program_that_ended_in_time_was_not_cancelled(

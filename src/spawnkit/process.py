@@ -132,9 +132,10 @@ class Process:
     def signal(self, number: int) -> None:
         """Sends it a signal; 0 only asks whether it could.
 
-        By pidfd, so never to another process that got the same pid. To a process that has ended and
-        was not waited for it does nothing. Raises ProcessDone after it was waited for,
-        PermissionError, ValueError for a number that is no signal (kill(2), pidfd_send_signal(2)).
+        By pidfd where there is one, so never to another process that got the same pid. To a process
+        that has ended and was not waited for it does nothing. Raises ProcessDone after it was
+        waited for, PermissionError, ValueError for a number that is no signal (kill(2),
+        pidfd_send_signal(2)).
         """
         if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"signal: a number wanted (signal.SIGTERM), not {number!r}")

@@ -172,10 +172,14 @@ class Supervision:
         """
         if _core.has_exited(self._streams.pump):
             self._process_ended()
-        if self._ended and self._pumped and all(copier.over for copier in self.copiers):
+        if not self._is_over():
+            self._look()  # which may end it here and now
+        if self._is_over():
             return not self._acting or self._action_is_late()
-        self._look()
         return self._stopped
+
+    def _is_over(self) -> bool:
+        return self._ended and self._pumped and all(copier.over for copier in self.copiers)
 
     def _action_is_late(self) -> bool:
         """An action that has not returned though all is over has a while, but not for ever."""
