@@ -22,6 +22,8 @@ PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
 C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c tests/fuzz/*.c \
 	tests/soak/*.c)
 C_HEADERS = $(wildcard csrc/*.h bench/floor/*.h)
+# Wrong on purpose: only its layout is checked.
+C_PLANTED = tests/sanitize/planted.c
 PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py)
 NATIVE = $(wildcard csrc/*.[ch]) csrc/build.py setup.py pyproject.toml
 STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
@@ -118,6 +120,10 @@ fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F=
 
 soak: $(VENV)/.built ## N spawns in a storm of signals, reused pids, and more; S="--help"
 	@PYTHONPATH=tests $(PY) -m soak --spawns $(N) $(S)
+# Builds of its own, below build/sanitize. S="thread -- tests/test_waiting.py" is one tool, one file.
+sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+LSan, TSan, valgrind
+	@command -v valgrind >/dev/null || .ci/fetch valgrind
+	@PYTHONPATH=tests $(PY) -m sanitize $(S)
 
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
@@ -145,7 +151,7 @@ check-python: $(VENV)/.with-check $(VENV)/.with-bench
 # All C by itself, then the module as cffi completes and setup.py builds it.
 check-c: $(VENV)/.with-check $(C_FILES:%.c=build/check/%.o)
 	@echo "clang-format"
-	@$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES) $(C_HEADERS)
+	@$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES) $(C_HEADERS) $(C_PLANTED)
 	@echo "spawnkit._native with SPAWNKIT_CFLAGS=-Werror"
 	@SPAWNKIT_CFLAGS=-Werror $(PY) setup.py build --build-base build/check/module \
 		>build/check/module.log 2>&1 || { cat build/check/module.log; false; }
@@ -176,7 +182,7 @@ build/check-aarch64/%.o: %.c $(C_HEADERS)
 format: $(VENV)/.with-check ## lets the formatters write
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
-	$(VENV)/bin/clang-format -i $(C_FILES) $(C_HEADERS)
+	$(VENV)/bin/clang-format -i $(C_FILES) $(C_HEADERS) $(C_PLANTED)
 
 # ---- releasing ----------------------------------------------------------------------------------
 

@@ -123,9 +123,10 @@ static int feed(sk_pump *pump)
     return 0;
 }
 
+/* The number of a held end is not even looked at: its holder may be closing it in another thread. */
 static int is_ours(const sk_pump *pump, int i)
 {
-    return pump->ours[i] >= 0 && !(pump->held >> i & 1);
+    return !(pump->held >> i & 1) && pump->ours[i] >= 0;
 }
 
 static int streams_open(const sk_pump *pump)
@@ -326,7 +327,8 @@ int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline)
 
 int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
 {
-    struct pollfd fds[2] = {{pump->bell, POLLIN, 0}, {feeding ? pump->ours[0] : -1, 0, 0}};
+    int stdin_end = feeding ? __atomic_load_n(&pump->ours[0], __ATOMIC_SEQ_CST) : -1;
+    struct pollfd fds[2] = {{pump->bell, POLLIN, 0}, {stdin_end, 0, 0}};
     struct timespec left;
     int some_left = sk__time_left(deadline, &left);
     int ready = sys_poll(fds, 2, &left);
@@ -337,7 +339,10 @@ int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
         return SK_AGAIN;
     if (ready < 0)
         return ready;
-    return fds[0].revents ? answer_bell(pump) : SK_DONE;
+    if (fds[0].revents)
+        return answer_bell(pump);
+    /* Closed by its holder meanwhile: what hung up may be another file of the same number. */
+    return __atomic_load_n(&pump->ours[0], __ATOMIC_SEQ_CST) == stdin_end ? SK_DONE : SK_WOKEN;
 }
 
 int sk_pump_drain(sk_pump *pump)

@@ -7,11 +7,13 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+/* The number goes first: once it is closed, another thread's file may have it. */
 void sk__close_fd(int32_t *fd)
 {
-    if (*fd >= 0)
-        sys_close(*fd);
-    *fd = -1;
+    int number = __atomic_exchange_n(fd, -1, __ATOMIC_SEQ_CST);
+
+    if (number >= 0)
+        sys_close(number);
 }
 
 static void begin(sk_pump *pump)

@@ -26,7 +26,11 @@ struct pidfd_info {
 #define INFO_EXIT (UINT64_C(1) << 3)
 #define GET_INFO (3ul << 30 | sizeof(struct pidfd_info) << 16 | 0xFFul << 8 | 11)
 
-static int is_over(const sk_child *child) { return child->state >= SK_ENDED; }
+/* Also asked without the lock. Acquire: whoever sees the end sees what conclude() has written. */
+static int is_over(const sk_child *child)
+{
+    return __atomic_load_n(&child->state, __ATOMIC_ACQUIRE) >= SK_ENDED;
+}
 
 /* Lock held. The child has left the launch block: keep its report, give the block back. */
 static void take_report(sk_child *child)
@@ -56,7 +60,7 @@ static void close_descriptors(sk_child *child)
 /* Lock held. What the end of a child means depends on how far its setup had come. */
 static void conclude(sk_child *child, int status, int status_known)
 {
-    int was_in_setup;
+    int was_in_setup, state;
 
     take_report(child);
     was_in_setup = child->state == SK_SETUP;
@@ -64,9 +68,10 @@ static void conclude(sk_child *child, int status, int status_known)
     child->status_known = status_known;
     child->ended = sk__now();
     if (was_in_setup && (child->err || child->stage != SK_AT_EXEC))
-        child->state = SK_NEVER;
+        state = SK_NEVER;
     else
-        child->state = child->usage_known ? SK_ENDED : SK_GONE;
+        state = child->usage_known ? SK_ENDED : SK_GONE;
+    __atomic_store_n(&child->state, state, __ATOMIC_RELEASE); /* last: see is_over() */
 }
 
 static int outcome(const sk_child *child)

@@ -119,7 +119,7 @@ def _behaviour(engine: str | None, programs: dict[str, str], directory: str) -> 
     seen["terminated"] = process.wait(600).signal
     os.close(write)
     try:
-        spawnkit.run(["/bin/sleep", "1000"], timeout=0.05, engine=engine)
+        spawnkit.run(["/bin/sleep", "1000"], timeout=0.2, engine=engine)
     except spawnkit.TimeoutExpired as error:
         seen["timeout"] = [error.stage, error.state and error.state.signal]
     os.close(loose)

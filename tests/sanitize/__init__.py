@@ -1,0 +1,1 @@
+"""The tests under AddressSanitizer, ThreadSanitizer and valgrind: the tools of `make sanitize`."""

@@ -1,0 +1,75 @@
+"""A few seconds of use, for the short form in `make test`: runs, streams, threads, failures."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+
+import spawnkit
+from spawnkit import PIPE
+
+ENGINES = "vfork", "vfork-waiting", "fork", "posix_spawn"
+
+
+def once(engine: str) -> None:
+    """One of each, on one engine."""
+    result = spawnkit.run(["/bin/sh", "-c", "cat; echo err >&2; exit 3"], input=b"x" * 100_000,
+                          capture=True, check=False, engine=engine)  # fmt: skip
+    assert (len(result.stdout), result.stderr, result.state.exit_code) == (100_000, b"err\n", 3)
+    with pytest.raises(spawnkit.SpawnError):
+        spawnkit.run(["/no/such/program"], engine=engine)
+    with pytest.raises(spawnkit.TimeoutExpired):
+        spawnkit.run(["/bin/sleep", "60"], timeout=0.01, engine=engine)
+
+
+def copied(engine: str) -> None:
+    """Copiers at both ends, which close theirs while the command is supervised."""
+    into = io.BytesIO()
+    cmd = spawnkit.Cmd("/bin/cat", stdin=io.BytesIO(b"x" * 100_000), stdout=into, engine=engine)
+    cmd.run()
+    assert len(into.getvalue()) == 100_000
+
+
+def waited_for_by_many(engine: str) -> None:
+    """One handle, several threads."""
+    states = []
+    process = spawnkit.start_process("/bin/sh", ["sh", "-c", "exit 4"], engine=engine)
+    waiting = [threading.Thread(target=lambda: states.append(process.wait())) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    assert [state.exit_code for state in states] == [4, 4, 4]
+
+
+def written(engine: str) -> None:
+    """Writers and spawners."""
+    with spawnkit.write_lock():
+        pass
+    assert spawnkit.run(["/bin/echo"], stdout=PIPE, engine=engine).stdout == b"\n"
+
+
+def main() -> None:
+    """Each in threads, beside the others."""
+    failed = []
+
+    def work(engine: str) -> None:
+        try:
+            for part in (once, copied, waited_for_by_many, written) * 2:
+                part(engine)
+        except BaseException as error:
+            failed.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(engine,)) for engine in ENGINES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    print("exercised")
+
+
+if __name__ == "__main__":
+    main()
