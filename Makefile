@@ -2,6 +2,7 @@
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
 #   make test T="-k descriptors -x"                 options for pytest
+#   make degrade ROW=proc                         one row of what may be missing
 #   make bench B="--quick --rows static"            options for the benchmark
 #   make fuzz FUZZ_SECONDS=60                       for how long
 #   make soak N=1000000                             how many spawns
@@ -15,6 +16,7 @@ F ?=
 FUZZ_SECONDS ?= 600
 N ?= 100000
 S ?=
+ROW ?=
 
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
@@ -124,6 +126,10 @@ soak: $(VENV)/.built ## N spawns in a storm of signals, reused pids, and more; S
 sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+LSan, TSan, valgrind
 	@command -v valgrind >/dev/null || .ci/fetch valgrind
 	@PYTHONPATH=tests $(PY) -m sanitize $(S)
+
+degrade: $(VENV)/.with-test strace ## the tests where something is refused; ROW=name for one row
+	@command -v valgrind >/dev/null || .ci/fetch valgrind
+	@PYTHONPATH=tests $(PY) -m degrade $(ROW)
 
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)

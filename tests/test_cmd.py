@@ -486,13 +486,14 @@ def _many_live(program: str, count: int) -> list[int]:
     import resource
 
     import spawnkit
+    from support.proc import PROC
 
     def cost() -> tuple[int, int, int]:
-        with open("/proc/self/statm") as file:
+        with open(f"{PROC}/self/statm") as file:
             pages = int(file.read().split()[1])
-        with open("/proc/self/maps") as file:
+        with open(f"{PROC}/self/maps") as file:
             mappings = len(file.readlines())
-        return pages * 4096, len(os.listdir("/proc/self/fd")), mappings
+        return pages * 4096, len(os.listdir(f"{PROC}/self/fd")), mappings
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -17,8 +17,9 @@ import pytest
 
 import spawnkit
 from spawnkit import CancelToken, Cmd, run, supervise
-from support.children import Children
+from support.children import Children, ends
 from support.isolated import Isolate
+from support.proc import PROC
 
 # Tells "ends" from "hangs": what is waited for here takes milliseconds.
 HANGS_AFTER = 60.0
@@ -115,14 +116,7 @@ def how(request: pytest.FixtureRequest) -> str:
 
 def wait_for_the_end_of(cmd: Cmd) -> None:
     """Without waiting for it in any other sense."""
-    try:
-        pidfd = os.pidfd_open(cmd.process.pid)
-    except ProcessLookupError:  # it was even reaped
-        return
-    try:
-        assert select.select([pidfd], [], [], HANGS_AFTER)[0], "it does not end by itself"
-    finally:
-        os.close(pidfd)
+    assert ends(cmd.process.pid, HANGS_AFTER), "it does not end by itself"
 
 
 def interrupts(life: Lifeline, number: int = signal.SIGINT) -> Callable[[Cmd], None]:
@@ -960,7 +954,7 @@ def test_an_interpreter_ends_whatever_its_commands_do(
     assert result.stderr == b""
     life.wait_until_up()
     assert life.pid == int(result.stdout)
-    assert os.path.exists(f"/proc/{life.pid}")  # orphaned, not ended
+    assert os.path.exists(f"{PROC}/{life.pid}")  # orphaned, not ended
 
 
 def test_an_interpreter_that_ends_says_what_was_dropped(children: Children, life: Lifeline) -> None:

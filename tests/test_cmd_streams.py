@@ -6,7 +6,6 @@ import _thread
 import hashlib
 import io
 import os
-import select
 import signal
 import socket
 import tempfile
@@ -20,8 +19,9 @@ import pytest
 
 import spawnkit
 from spawnkit import Cmd, run, threads
-from support.children import Children, Report, parse_report
+from support.children import Children, Report, ends, parse_report
 from support.isolated import Isolate
+from support.proc import PROC
 
 MIB = 1 << 20
 
@@ -97,14 +97,7 @@ class Surprise(Exception):  # noqa: N818 - it is one
 
 def wait_for_the_end_of(cmd: Cmd) -> None:
     """Without waiting for it in any other sense."""
-    try:
-        pidfd = os.pidfd_open(cmd.process.pid)
-    except ProcessLookupError:  # it was even reaped
-        return
-    try:
-        assert select.select([pidfd], [], [], 60)[0], "nobody feeds it, or nobody gathers"
-    finally:
-        os.close(pidfd)
+    assert ends(cmd.process.pid, 60), "nobody feeds it, or nobody gathers"
 
 
 # ---- feeding ------------------------------------------------------------------------------------
@@ -656,7 +649,7 @@ def test_extra_files_begin_at_3(engine: str, children: Children, tmp_path: Path)
             assert wanted_only(seen) == {3, 4}
             inode = os.fstat(file.fileno()).st_ino
             assert seen.fds[3].inode == seen.fds[4].inode == inode
-        cmd = Cmd("/bin/cat", "/proc/self/fd/3", extra_files=[file], engine=engine)
+        cmd = Cmd("/bin/cat", f"{PROC}/self/fd/3", extra_files=[file], engine=engine)
         assert cmd.output() == b"Hello, fd 3!"
         os.close(leaked)
 

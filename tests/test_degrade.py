@@ -12,6 +12,7 @@ import pytest
 
 import spawnkit
 from support.children import Children
+from support.engines import serving
 from support.isolated import Isolate
 
 CLONE_VM = "clone[0&0x10100=0x100]"  # without CLONE_THREAD, which makes our own threads
@@ -160,7 +161,7 @@ def test_what_is_refused_changes_nothing_but_the_engine(
     wanted = dict(everything_allowed[asked != "posix_spawn"])
     directory = everything_allowed[True]["directory"]
     wanted.pop("directory", None)
-    wanted["engine"] = ROWS[rules][asked]
+    wanted["engine"] = serving(ROWS[rules][asked])
     assert isolate(_behaviour, asked, programs, directory, deny=rules) == wanted
 
 
@@ -286,13 +287,13 @@ def test_no_memory_for_the_childs_stack_is_an_error(
 
 
 def _error_without_a_stack(argv: list[str], engine: str) -> list[Any]:
-    from pathlib import Path
 
     import spawnkit
     import spawnkit._core
+    from support.proc import PROC
 
     def pages() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[0])
+        return int((PROC / "self/statm").read_text().split()[0])
 
     spawnkit._core.trim()
     before, errors = pages(), []
@@ -313,14 +314,14 @@ def test_a_tight_address_space_is_an_error_and_no_crash(engine: str, isolate: Is
 
 def _outcomes_in_a_tight_address_space(engine: str) -> list[bool]:
     import resource
-    from pathlib import Path
 
     import spawnkit
     import spawnkit._core
+    from support.proc import PROC
 
     spawnkit.run(["/bin/true"], engine=engine)
     spawnkit._core.trim()
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int((PROC / "self/statm").read_text().split()[0])
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 10), hard))
     try:

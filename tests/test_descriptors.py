@@ -24,6 +24,7 @@ import spawnkit
 from spawnkit import DEVNULL, PIPE, STDOUT, ProcAttr, SysProcAttr
 from support.children import Children, Report, parse_report
 from support.isolated import Isolate
+from support.proc import PROC
 
 Reporter = Callable[..., Report]
 
@@ -387,6 +388,8 @@ def test_all_is_closed_without_close_range(
 @pytest.fixture(scope="session")
 def without_proc() -> list[str]:
     """A command that runs another one where /proc is not mounted."""
+    if not os.path.exists("/proc/self"):
+        return []
     if not shutil.which("unshare"):
         pytest.skip("unshare is not installed")
     for flags, hide in ("-m", "umount -l /proc"), ("-Urm", "mount -t tmpfs none /proc"):
@@ -628,11 +631,11 @@ def test_anything_with_a_descriptor_is_accepted(
 
 def test_a_handle_may_be_given_up_twice(engine: str) -> None:
     """A44: no fd stays open after wait+close; double close is harmless."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(os.listdir(f"{PROC}/self/fd"))
     process = spawnkit.start_process("/bin/true", ["true"], engine=engine)
     process.wait()
     assert process.pidfd is None
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir(f"{PROC}/self/fd")) == before
     process.release()
     process.release()
     # Nobody else's descriptor is closed by a handle that is over.

@@ -215,6 +215,7 @@ def _inherits_strange_strings() -> list[str]:
     import ctypes
 
     import spawnkit
+    from support.proc import PROC
 
     environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
     strings = (ctypes.c_char_p * 4)(b"X=1", b"dodgy", b"X=2", None)
@@ -224,7 +225,7 @@ def _inherits_strange_strings() -> list[str]:
     try:
         seen = []
         for options in {}, {"env": spawnkit.Env.inherit()}, {"dir": "/"}:
-            result = spawnkit.run(["/bin/cat", "/proc/self/environ"], capture=True, **options)
+            result = spawnkit.run(["/bin/cat", f"{PROC}/self/environ"], capture=True, **options)
             seen.append((result.stdout or b"").decode())
     finally:
         place.value = before

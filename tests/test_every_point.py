@@ -32,6 +32,7 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
     import time
 
     import spawnkit
+    from support.proc import PROC
 
     home = os.path.dirname(spawnkit.__file__)
     read, write = os.pipe()
@@ -80,7 +81,7 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
         return spawnkit.find_process(os.getpid())
 
     def children() -> list[str]:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        with open(f"{PROC}/self/task/{os.getpid()}/children") as file:
             return file.read().split()
 
     def finish(outcome: Any) -> None:
@@ -111,13 +112,13 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
     signal.signal(signal.SIGALRM, rescue)
     argv[1:] = ["0"] if endless else []
     call_once = strike(0) if not endless else None  # everything is imported and warmed up
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = sorted(os.listdir(f"{PROC}/self/fd"))
     interrupted, wrong = 0, []
     for at in range(1, 100_000):
         begin = time.monotonic()
         outcome = strike(at)
-        if children() or sorted(os.listdir("/proc/self/fd")) != before:
-            wrong.append([at, children(), os.listdir("/proc/self/fd")])
+        if children() or sorted(os.listdir(f"{PROC}/self/fd")) != before:
+            wrong.append([at, children(), os.listdir(f"{PROC}/self/fd")])
             # A handle that was dropped on its way out of the call: its process lives on.
             for pid in children():
                 os.kill(int(pid), signal.SIGKILL)

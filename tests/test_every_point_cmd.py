@@ -45,6 +45,7 @@ def _interrupts_cmd_at_each_instruction(
     import time
 
     import spawnkit
+    from support.proc import PROC
 
     home = os.path.dirname(spawnkit.__file__)
     attr = spawnkit.SysProcAttr(setsid=True)
@@ -155,7 +156,7 @@ def _interrupts_cmd_at_each_instruction(
             cmd(stdin=io.StringIO("in"), stdout=io.StringIO(), stderr=PIPE, encoding="utf-8").run()
 
     def children() -> list[str]:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        with open(f"{PROC}/self/task/{os.getpid()}/children") as file:
             return file.read().split()
 
     def finish() -> None:
@@ -206,13 +207,13 @@ def _interrupts_cmd_at_each_instruction(
             pipes.clear()
 
     def descriptors() -> list[str]:
-        return sorted(os.listdir("/proc/self/fd"))
+        return sorted(os.listdir(f"{PROC}/self/fd"))
 
     def leftovers() -> list[list[str]]:
         """Children, descriptors and threads, after those that are on their way out have gone."""
         end = time.monotonic() + 5
         while True:
-            threads = os.listdir("/proc/self/task")[1:]
+            threads = os.listdir(f"{PROC}/self/task")[1:]
             left = [children(), sorted(set(descriptors()) - set(before)), threads]
             if not any(left) or time.monotonic() > end:
                 return left

@@ -102,7 +102,7 @@ def test_a_forked_interpreter_spawns_for_itself(engine: str, children: Children)
         result = spawnkit.run([children("echo")], input=b"x", capture=True, engine=engine)
         process = spawnkit.start_process(children("exit"), ["exit", "4"], engine=engine)
         try:
-            spawnkit.run(["/bin/sleep", "1000"], timeout=0.01, engine=engine)
+            spawnkit.run(["/bin/sleep", "1000"], timeout=0.5, engine=engine)
         except spawnkit.TimeoutExpired as error:
             return [
                 (result.stdout or b"").decode(),

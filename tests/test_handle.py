@@ -6,7 +6,6 @@ import errno
 import os
 import select
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +14,12 @@ import spawnkit
 from spawnkit import ProcAttr, Process, ProcessDone
 from support.children import Children
 from support.isolated import Isolate
+from support.proc import PROC
 
 
 def pid_behind(pidfd: int) -> int:
     """Whose pidfd it is; -1 once the process was reaped."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+    for line in (PROC / f"self/fdinfo/{pidfd}").read_text().splitlines():
         if line.startswith("Pid:"):
             return int(line.split()[1])
     raise AssertionError(f"descriptor {pidfd} is no pidfd")
@@ -95,7 +95,7 @@ def test_after_release_the_process_is_done(blocked: Process) -> None:
 
 
 def has_children() -> bool:
-    return bool(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
+    return bool((PROC / f"self/task/{os.getpid()}/children").read_text())
 
 
 def test_one_object_serves_one_block_at_a_time(blocked: Process) -> None:
@@ -200,17 +200,18 @@ def _strikes_at_a_handle(block: str) -> list[Any]:
     import os
 
     import spawnkit
+    from support.proc import PROC
     from support.strike import strike_everywhere
 
     read, write = os.pipe()
     process = spawnkit.start_process(block, ["block"], spawnkit.ProcAttr(files=[read]))
-    before = os.listdir("/proc/self/fd")
+    before = os.listdir(f"{PROC}/self/fd")
 
     def call() -> None:
         with process.handle():
             pass
 
-    outcome = strike_everywhere(call, lambda: set(os.listdir("/proc/self/fd")) - set(before))
+    outcome = strike_everywhere(call, lambda: set(os.listdir(f"{PROC}/self/fd")) - set(before))
     os.close(read)
     os.close(write)
     process.wait()

@@ -15,6 +15,7 @@ import pytest
 
 from support.children import Children
 from support.isolated import Isolate, Isolated
+from support.proc import PROC
 
 # Every system call a child of ours makes before its program runs.
 CHILD_CALLS = [
@@ -117,7 +118,7 @@ def test_a_child_stopped_before_exec_stops_nobody_else(
 
 def wait_until_stopped(pid: int) -> None:
     """It is not our child, so there is nothing to wait for: look until it says so."""
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+    while (PROC / f"{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         os.sched_yield()
 
 

@@ -19,6 +19,7 @@ import pytest
 
 import spawnkit._core
 from support import oracle
+from support.proc import PROC
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def test_the_oracle_is_silent_when_nothing_leaked() -> None:
 
 def test_the_oracle_sees_the_stacks_that_the_package_keeps() -> None:
     def stacks() -> int:
-        return oracle.guarded_stacks(Path("/proc/self/maps").read_text())
+        return oracle.guarded_stacks((PROC / "self/maps").read_text())
 
     spawnkit.run(["/bin/true"])
     kept = stacks()

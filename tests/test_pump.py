@@ -17,6 +17,7 @@ from spawnkit import _core, plan
 from spawnkit.children import end
 from support.children import Children
 from support.isolated import Isolate
+from support.proc import PROC
 
 FLOOD = "while :; do echo 0123456789012345678901234567890123456789; done"
 
@@ -61,9 +62,9 @@ def test_input_that_is_not_read_is_no_error(engine: str) -> None:
 def test_a_flood_does_not_outrun_the_timeout(script: str, engine: str) -> None:
     """An output that is always ready must not keep the deadline from being looked at."""
     attr = spawnkit.SysProcAttr(setpgid=True)
-    before = {int(pid) for pid in os.listdir("/proc") if pid.isdigit()}
+    before = {int(pid) for pid in os.listdir(PROC) if pid.isdigit()}
     with pytest.raises(spawnkit.TimeoutExpired) as caught:
-        spawnkit.run(["/bin/sh", "-c", script], capture=True, timeout=0.2, attr=attr, engine=engine)
+        spawnkit.run(["/bin/sh", "-c", script], capture=True, timeout=0.5, attr=attr, engine=engine)
     _end_the_rest(before)
     assert caught.value.stdout is not None
     assert caught.value.stdout.startswith(b"0123456789")
@@ -73,9 +74,9 @@ def test_a_flood_does_not_outrun_the_timeout(script: str, engine: str) -> None:
 
 def _end_the_rest(before: set[int]) -> None:
     """Kills the grandchildren of ours that a timeout leaves (it kills the process only)."""
-    for pid in {int(pid) for pid in os.listdir("/proc") if pid.isdigit()} - before:
+    for pid in {int(pid) for pid in os.listdir(PROC) if pid.isdigit()} - before:
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
+            with open(f"{PROC}/{pid}/cmdline", "rb") as file:
                 if b"0123456789" in file.read():
                     os.kill(pid, signal.SIGKILL)
         except OSError:

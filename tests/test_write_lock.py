@@ -19,6 +19,7 @@ from spawnkit import children as children_module
 from spawnkit.writelock import write_lock
 from support.children import Children
 from support.isolated import Isolate
+from support.proc import PROC
 
 WAITING = 1  # sk_turn.state
 PATIENCE = 60.0  # tells "ends" from "hangs"
@@ -262,7 +263,7 @@ def test_starts_of_other_threads_wait(engine: str, turns: list[Any]) -> None:
         threads = [Thread(lambda n=number: spawn(n)) for number in range(4)]  # type: ignore[misc]
         await_waiting(turns, 4)
         assert not done
-        assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        assert not (PROC / f"self/task/{os.getpid()}/children").read_text()
     for thread in threads:
         thread.end()
     assert sorted(done) == [0, 1, 2, 3]

@@ -62,11 +62,20 @@ def explain(
 def _of_descriptor(plan: bytes, number: int) -> str:
     from .program_file import look_into
 
-    path = b"/proc/self/fd/%d" % _origin(plan, _exec_fd(plan))
-    part, _, hint = look_into(path, _directory(plan), number)
-    if not part and not hint and number == errno.ENOENT:
+    fd = _origin(plan, _exec_fd(plan))
+    part, _, hint = look_into(b"/proc/self/fd/%d" % fd, _directory(plan), number)
+    if not part and not hint and number == errno.ENOENT and not _is_readable(fd):
         return "a script must be open for reading, not O_PATH"
     return f"{part}: {hint}" if part and hint else part or hint
+
+
+def _is_readable(fd: int) -> bool:
+    """Nothing is known of a readable one either where /proc is not mounted."""
+    try:
+        os.pread(fd, 1, 0)
+    except OSError:
+        return False
+    return True
 
 
 # ---- reading a plan back ------------------------------------------------------------------------

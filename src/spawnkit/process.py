@@ -190,7 +190,8 @@ class Process:
         # Not its pid: that is a new object, and there may be no memory for it.
         if self._over or not child.state or _core is None:
             return
-        if self._state is None and not child.attached and not _core.is_stale(child):
+        lost = child.ended and not child.status_known  # waited for, in vain
+        if self._state is None and not lost and not child.attached and not _core.is_stale(child):
             adopt(child)
             _warn(f"{self!r} was dropped", ResourceWarning, source=self, stacklevel=2)
         else:

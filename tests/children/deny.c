@@ -1,8 +1,10 @@
 /* deny RULE[,RULE...] -- COMMAND...: run COMMAND where some system calls fail.
  *
  *     RULE       NAME[CONDITION]:ACTION
- *     CONDITION  [ARG&MASK]  or  [ARG&MASK=VALUE]    looks at the low 32 bits of argument ARG
- *     ACTION     an errno by name, or "hold"         hold: ask a supervisor (library only)
+ *     CONDITION  [ARG&MASK]  or  [ARG&MASK=VALUE]    looks at the low 32 bits of argument ARG, or of
+ *                                                    the address after the call where ARG is "ip"
+ *     ACTION     an errno by name, "allow" or        the first rule that fits decides
+ *                "hold"                              hold: ask a supervisor (library only)
  *
  *     deny clone3:ENOSYS,clone[0&0x1000]:EINVAL -- python -m spawnkit doctor
  *
@@ -107,13 +109,18 @@ static void emit_load(struct filter *filter, size_t offset)
 /* "[ARG&MASK=VALUE]" or "[ARG&MASK]"; the two jumps skip to the end of the rule, `after` away. */
 static int emit_condition(struct filter *filter, const char *text)
 {
-    unsigned arg, mask, value;
+    unsigned arg = 0, mask, value;
     char end;
-    int fields = sscanf(text, "%u&%i=%i%c", &arg, (int *)&mask, (int *)&value, &end);
+    int is_address = !strncmp(text, "ip&", 3);
+    int fields = is_address ? 1 + sscanf(text, "ip&%i=%i%c", (int *)&mask, (int *)&value, &end)
+                            : sscanf(text, "%u&%i=%i%c", &arg, (int *)&mask, (int *)&value, &end);
 
     if ((fields != 2 && fields != 3) || arg > 5)
         return -1;
-    emit_load(filter, offsetof(struct seccomp_data, args) + 8 * arg);
+    if (is_address)
+        emit_load(filter, offsetof(struct seccomp_data, instruction_pointer));
+    else
+        emit_load(filter, offsetof(struct seccomp_data, args) + 8 * arg);
     emit(filter, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask));
     if (fields == 3)
         emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1));
@@ -143,10 +150,14 @@ static int emit_rule(struct filter *filter, char *rule)
     if (!strcmp(action, "hold")) {
         filter->holds = 1;
         result = SECCOMP_RET_USER_NOTIF;
+    } else if (!strcmp(action, "allow")) {
+        result = SECCOMP_RET_ALLOW;
     } else {
+        if (error < 0)
+            return -1;
         result = SECCOMP_RET_ERRNO | (unsigned)error;
     }
-    if (call < 0 || (error < 0 && result != SECCOMP_RET_USER_NOTIF))
+    if (call < 0)
         return -1;
 
     emit_load(filter, offsetof(struct seccomp_data, nr));

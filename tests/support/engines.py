@@ -13,6 +13,15 @@ CLAIMS: dict[str, frozenset[str]] = {
 }
 
 
+# The row of `make degrade` in which memory is not shared sets this.
+memory_is_shared = True
+
+
+def serving(engine: str) -> str:
+    """The engine that a child is made by where this one is asked for."""
+    return engine if memory_is_shared or engine == "posix_spawn" else "fork"
+
+
 def engines_claiming(*needs: str) -> list[str]:
     unknown = set(needs) - EVERYTHING
     if unknown:

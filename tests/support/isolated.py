@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from support.children import Children
+from support.proc import PROC
 
 TESTS = Path(__file__).parent.parent
 
 # Tells "ends" from "hangs": every isolated function ends within a few seconds.
-HANGS_AFTER = 90.0
+HANGS_AFTER = 600.0
 
 # <linux/seccomp.h>: _IOWR('!', 0, struct seccomp_notif) and _IOWR('!', 1, … _resp)
 NOTIF_RECV = 0xC0502100
@@ -128,7 +129,7 @@ class Isolated:
 
     def _is_ours(self, held: Held) -> bool:
         """Whether a thread of the interpreter makes the call, and not a child."""
-        return Path(f"/proc/{self.pid}/task/{held.pid}").exists()
+        return (PROC / f"{self.pid}/task/{held.pid}").exists()
 
     def let_go_until_note(self, only_ours: bool = False) -> Any:
         """Let every held call go until the function has something to say.

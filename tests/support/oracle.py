@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 
+from support.proc import PROC
+
 Facts = dict[str, str]
 
 WALL = 0x40000000  # __WALL: also children that would not send SIGCHLD
@@ -90,9 +92,9 @@ def _read(path: str) -> str:
 
 def _descriptors() -> Facts:
     facts: Facts = {}
-    for name in os.listdir("/proc/self/fd"):
+    for name in os.listdir(f"{PROC}/self/fd"):
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = os.readlink(f"{PROC}/self/fd/{name}")
             flags = fcntl.fcntl(int(name), fcntl.F_GETFD)
             status = fcntl.fcntl(int(name), fcntl.F_GETFL)
         except OSError:
@@ -105,12 +107,12 @@ def _descriptors() -> Facts:
 
 
 def _threads() -> Facts:
-    return {f"thread {tid}": "alive" for tid in os.listdir("/proc/self/task")}
+    return {f"thread {tid}": "alive" for tid in os.listdir(f"{PROC}/self/task")}
 
 
 def _status() -> Facts:
     facts: Facts = {}
-    for line in _read("/proc/thread-self/status").splitlines():
+    for line in _read(f"{PROC}/thread-self/status").splitlines():
         key, _, value = line.partition(":")
         if key in STATUS_LINES:
             facts[STATUS_LINES[key]] = value.strip()
@@ -151,10 +153,10 @@ def _limits() -> Facts:
     }
     facts["nice value"] = str(os.getpriority(os.PRIO_PROCESS, 0))
     facts["process group and session"] = f"{os.getpgid(0)} {os.getsid(0)}"
-    facts["working directory"] = os.readlink("/proc/self/cwd")
+    facts["working directory"] = os.readlink(f"{PROC}/self/cwd")
     facts["affinity"] = str(sorted(os.sched_getaffinity(0)))
     facts["dumpable flag"] = str(_syscall(SYS_PRCTL, PR_GET_DUMPABLE, 0, 0, 0, 0))
-    facts["oom_score_adj"] = _read("/proc/self/oom_score_adj").strip()
+    facts["oom_score_adj"] = _read(f"{PROC}/self/oom_score_adj").strip()
     for name, value in os.environ.items():
         if name != "PYTEST_CURRENT_TEST":
             facts[f"environment variable {name}"] = value
@@ -194,9 +196,9 @@ def _children() -> Facts:
 def child_pids() -> list[int]:
     """Our children, ended or not."""
     pids: list[int] = []
-    for tid in os.listdir("/proc/self/task"):
+    for tid in os.listdir(f"{PROC}/self/task"):
         try:
-            pids += map(int, _read(f"/proc/self/task/{tid}/children").split())
+            pids += map(int, _read(f"{PROC}/self/task/{tid}/children").split())
         except OSError:
             continue  # the thread has just ended, or the kernel keeps no such list
     return pids
@@ -213,7 +215,7 @@ def snapshot() -> Facts:
     """Every fact about this process that a spawn must leave alone."""
     _trim()
     return {
-        "child stacks": str(guarded_stacks(_read("/proc/self/maps"))),
+        "child stacks": str(guarded_stacks(_read(f"{PROC}/self/maps"))),
         **_descriptors(),
         **_threads(),
         **_status(),

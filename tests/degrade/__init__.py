@@ -1,0 +1,1 @@
+"""Poor conditions: the whole suite once under each, the tools of `make degrade`."""
