@@ -18,6 +18,7 @@ N ?= 100000
 S ?=
 ROW ?=
 
+FAULTS = build/faults/lib
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
@@ -80,8 +81,6 @@ strace:
 	@command -v strace >/dev/null || .ci/fetch strace
 
 # The package once more, with faults in its C core (csrc/fault.h). Nothing that is installed has them.
-FAULTS = build/faults/lib
-
 $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 	@echo "building spawnkit with faults in it"
 	@mkdir -p build
