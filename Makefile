@@ -2,7 +2,7 @@
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
 #   make test T="-k descriptors -x"                 options for pytest
-#   make degrade ROW=proc                         one row of what may be missing
+#   make degrade ROW=proc                           one row of what may be missing
 #   make bench B="--quick --rows static"            options for the benchmark
 #   make fuzz FUZZ_SECONDS=60                       for how long
 #   make soak N=1000000                             how many spawns

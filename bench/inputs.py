@@ -25,6 +25,8 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+from bench.ticker import ticking
+
 Facts = dict[str, Any]
 Look = Callable[[], Facts]
 
@@ -155,27 +157,10 @@ def _is_an_error(facts: Facts) -> bool:
 
 
 def _stall(run: Callable[[list[str]], int]) -> Facts:
-    gaps: list[int] = []
-    over, ticking = threading.Event(), threading.Event()
-
-    def tick() -> None:
-        last = monotonic_ns()
-        ended = False
-        while not ended:  # one more after the end: the longest stall may be the last
-            ended = over.wait(0.0005)
-            now = monotonic_ns()
-            gaps.append(now - last)
-            last = now
-            ticking.set()
-
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    ticking.wait()  # before its first tick there is nothing to be stalled
     begin = monotonic_ns()
-    facts = _outcome(lambda: run(["/bin/true"]))
+    with ticking() as gaps:
+        facts = _outcome(lambda: run(["/bin/true"]))
     facts["took"] = (monotonic_ns() - begin) / 1e9
-    over.set()
-    ticker.join()
     facts["stall"] = max(gaps) / 1e9
     return facts
 

@@ -17,11 +17,11 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
 import spawnkit
+from bench.ticker import ticking
 
 # Endless for our purposes; what a rival loses track of ends by itself all the same.
 ENDLESS = ["/bin/sleep", "60"]
@@ -112,30 +112,13 @@ def interrupts(count: int) -> None:
 
 def stall(which: str) -> None:
     """Under strace, which holds the child for a second in chdir."""
-    gaps: list[int] = []
-    over, ticking = threading.Event(), threading.Event()
-
-    def tick() -> None:
-        last = monotonic_ns()
-        ended = False
-        while not ended:  # one more after the end: the longest stall may be the last
-            ended = over.wait(0.0005)
-            now = monotonic_ns()
-            gaps.append(now - last)
-            last = now
-            ticking.set()
-
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    ticking.wait()  # before its first tick there is nothing to be stalled
     begin = monotonic()
-    if which == "spawnkit":
-        spawnkit.run(["/bin/true"], dir="/")
-    else:
-        subprocess.run(["/bin/true"], cwd="/", check=True)
+    with ticking() as gaps:
+        if which == "spawnkit":
+            spawnkit.run(["/bin/true"], dir="/")
+        else:
+            subprocess.run(["/bin/true"], cwd="/", check=True)
     took = monotonic() - begin
-    over.set()
-    ticker.join()
     print(f"threads   {which:14} setup took {took:.2f} s, longest stall {max(gaps) / 1e6:.1f} ms")
 
 

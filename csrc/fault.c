@@ -5,7 +5,6 @@
 #include "child.h"
 #include "core.h"
 
-#include <string.h>
 #include <sys/mman.h>
 
 /* In memory that the fork engine's children share too: what they do is counted and failed alike. */
@@ -21,8 +20,8 @@ static struct {
     int32_t log[SK_FAULT_LOG];
 } *faults;
 
-/* With our arguments the kernel cannot refuse these. In the child they stand for a
- * setup that fails; in the parent, which undoes with them what it did, they would stand for nothing. */
+/* With our arguments the kernel cannot refuse these. In the child they stand for a setup that fails;
+ * in the parent, which undoes with them what it did, they would stand for nothing. */
 static SK_BARE int cannot_fail(long number)
 {
     return (number == SYS_rt_sigprocmask || number == SYS_rt_sigaction) &&
@@ -77,15 +76,10 @@ void sk_fault_disarm(void)
 static sk_features kept;
 static int kept_way;
 
-void sk_fault_keep(int nothing)
+void sk_fault_keep(void)
 {
     kept = sk__features;
     kept_way = sk__first_way;
-    if (nothing) {
-        memset(&kept, 0xff, sizeof kept); /* -1: not asked yet */
-        kept.status_stolen = 0;
-        kept_way = 0;
-    }
 }
 
 void sk_fault_put_back(void)

@@ -23,9 +23,8 @@ unsigned sk_fault_injected(void);
 unsigned sk_fault_calls(int *numbers, unsigned room);
 
 /* What a refusal has taught the core about this kernel is true for ever. For a test it is not: keeps
- * what is known now, and later puts it back. `nothing`: keeps that nothing is known, so that it is all
- * found out again. */
-void sk_fault_keep(int nothing);
+ * what is known now, and later puts it back. */
+void sk_fault_keep(void);
 void sk_fault_put_back(void);
 
 /* cffi: end */

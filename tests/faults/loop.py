@@ -185,7 +185,7 @@ def loop(name: str, engine: str, directory: Path, tally: Tally, only: str = "") 
     for _ in range(3):  # everything is imported, every answer of the kernel is known
         use(place)
         _tidy(directory)
-    lib.sk_fault_keep(False)
+    lib.sk_fault_keep()
     numbers = _calls(use, place)
     _tidy(directory)
     for number in numbers:

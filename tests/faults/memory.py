@@ -18,13 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faults import loop
 from faults.actor import Actor, Channel, GoneError, attempt, tidied, warm
+from faults.loop import Tally
 from faults.uses import USES, Place, Use
 from support import oracle
 from support.children import Children
@@ -87,18 +86,6 @@ class Malloc:
 
     def disarm(self) -> None:
         self.failed = self._disarm() >= self._nth
-
-
-@dataclass
-class Tally:
-    """What came of the runs."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def cases(self) -> int:
-        return sum(self.outcomes.values())
 
 
 def _play(kind: Any, use: Use, place: Place, first: int, step: int) -> Actor:
