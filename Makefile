@@ -33,9 +33,9 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
-.PHONY: all help build demo test test-all faults faults-loop faults-strace faults-memory coverage \
-	fuzz sanitize degrade soak comparator bench latency bench-suite check check-python check-c \
-	check-child check-aarch64 format wheel clean strace
+.PHONY: all help build demo test test-all faults faults-loop faults-poor faults-strace \
+	faults-memory coverage fuzz sanitize degrade soak comparator bench latency bench-suite check \
+	check-python check-c check-child check-aarch64 format wheel clean strace
 
 all: build help
 
@@ -103,10 +103,13 @@ coverage: $(VENV)/.with-coverage strace ## how much of the C core the tests reac
 	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --txt --txt-summary \
 		--exclude-throw-branches build/coverage
 
-faults: faults-loop faults-strace faults-memory ## every call fails once: all three of the next
+faults: faults-loop faults-poor faults-strace faults-memory ## every call fails once: the next four
 
 faults-loop: $(FAULTS)/.built ## system calls, by the core itself, in every use; F="--help" for more
 	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.loop $(F)
+
+faults-poor: $(FAULTS)/.built ## the same where something else is missing already
+	@PYTHONPATH=$(FAULTS):tests $(PY) -m faults.poor
 
 faults-strace: $(VENV)/.with-test strace ## system calls, under strace, of the package as installed
 	@PYTHONPATH=tests $(PY) -m faults.strace $(F)

@@ -37,6 +37,15 @@ def test_each_system_call_fails_once(use: str) -> None:
     assert int(found[1]) > 150
 
 
+@pytest.mark.parametrize("poor", ["--first", "--deny=close_range:ENOSYS"])
+def test_each_fails_once_where_less_is_known_or_there(poor: str) -> None:
+    done = loop(poor, "--engine", "vfork", "--use", "plain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^(\d+) faults in .*success", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    assert int(found[1]) > {"--first": 70, "--deny=close_range:ENOSYS": 90}[poor]
+
+
 PLANTED = """
 import os, spawnkit
 from faults.uses import use

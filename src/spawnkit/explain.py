@@ -86,6 +86,8 @@ def describe(plan: bytes, stage: int, index: int) -> tuple[str, str | None]:
     if stage < 100:  # an operation of the table
         return _describe_op(plan, index)
     name = _core.stage_name(stage)
+    if name == "plan":
+        return "malformed plan", None  # so nothing can be read from it either
     program = os.fsdecode(_path(plan, index if name == "exec" else 0))
     if name == "exec" and _exec_fd(plan) >= 0:
         return f"exec fd {_origin(plan, _exec_fd(plan))} ({program!r})", None

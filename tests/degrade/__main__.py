@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from degrade.conditions import ROWS, TESTS, CannotError, Condition, Place
+from support.children import compile_helper
 
 # Tells "ends" from "hangs": the suite takes minutes, the slowest condition a few times that.
 HANGS_AFTER = 3600.0
@@ -49,8 +50,7 @@ def _place() -> Iterator[Place]:
     directory = Path(tempfile.mkdtemp(prefix="degrade-"))
     try:
         deny = directory / "deny"
-        source = TESTS / "children" / "deny.c"
-        subprocess.run(["cc", "-std=gnu11", "-O1", "-o", str(deny), str(source)], check=True)
+        compile_helper("deny", deny)
         room = directory / "room"
         room.mkdir()
         directory.chmod(0o755)

@@ -16,6 +16,7 @@ import faulthandler
 import gc
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ from faults.uses import USES, Place, Use
 from spawnkit import children
 from spawnkit._native import ffi, lib
 from support import oracle
+from support.children import compile_helper
 
 ENGINES = ("vfork", "vfork-waiting", "fork", "posix_spawn")
 
@@ -130,6 +132,7 @@ def _calls(use: Use, place: Place) -> list[int]:
     assert lib.sk_fault_arm(NOTHING, 0, 1, 1) == 0
     use(place)
     lib.sk_fault_disarm()
+    lib.sk_fault_put_back()
     made = lib.sk_fault_calls(numbers, room)
     return sorted(set(ffi.unpack(numbers, min(made, room))) & ERRNOS.keys())
 
@@ -179,13 +182,16 @@ def _tidy(directory: Path) -> None:
             path.unlink()
 
 
-def loop(name: str, engine: str, directory: Path, tally: Tally, only: str = "") -> None:
+def loop(name: str, engine: str, directory: Path, tally: Tally, only: str, first: bool) -> None:
     """All faults of one use on one engine."""
     use, place = USES[name], Place(engine, directory)
     for _ in range(3):  # everything is imported, every answer of the kernel is known
         use(place)
         _tidy(directory)
-    lib.sk_fault_keep()
+    if first:
+        lib.sk_fault_put_back()
+    else:
+        lib.sk_fault_keep()
     numbers = _calls(use, place)
     _tidy(directory)
     for number in numbers:
@@ -201,15 +207,36 @@ def loop(name: str, engine: str, directory: Path, tally: Tally, only: str = "") 
                         break
 
 
+def _under(rules: str, options: list[str]) -> int:
+    """The loop with other options, where tests/children/deny.c refuses system calls for good."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as directory:
+        deny = Path(directory, "deny")
+        compile_helper("deny", deny)
+        command = [str(deny), rules, "--", sys.executable, "-m", "faults.loop", *options]
+        return subprocess.run(command).returncode
+
+
 def main() -> int:
     """The command; 1 where something was wrong."""
-    parser = argparse.ArgumentParser(prog="python -m faults.loop", description=__doc__)
+    poor = argparse.ArgumentParser(add_help=False)
+    poor.add_argument("--deny", metavar="RULES", help="besides, a kernel that refuses these calls")
+    parser = argparse.ArgumentParser(
+        prog="python -m faults.loop", description=__doc__, parents=[poor]
+    )
     parser.add_argument("--use", action="append", choices=sorted(USES), help="only these")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="only these")
     parser.add_argument("--case", default="", help="only the cases that begin so")
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="each as the first use in a process, which has yet to find out what the kernel can do",
+    )
     options = parser.parse_args()
+    if options.deny:
+        return _under(options.deny, poor.parse_known_args()[1])
     if not hasattr(lib, "sk_fault_arm"):
         parser.error("this build has no faults in it: make faults")
+    lib.sk_fault_keep()  # nothing is known yet
     oracle.prepare()
     tally = Tally()
     directory = Path(tempfile.mkdtemp(prefix="faults-"))
@@ -218,7 +245,7 @@ def main() -> int:
         for engine in options.engine or ENGINES:
             for name in options.use or USES:
                 counted = tally.cases
-                loop(name, engine, directory, tally, options.case)
+                loop(name, engine, directory, tally, options.case, options.first)
                 if sys.stderr.isatty() or tally.cases > counted:
                     print(f"{engine:14} {name:16} {tally.cases - counted:6} cases", flush=True)
     finally:

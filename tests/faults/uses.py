@@ -185,9 +185,9 @@ def process(place: Place) -> None:
         with contextlib.suppress(spawnkit.TimeoutExpired):
             child.wait(0.001)
             raise AssertionError("it ended by itself")
-        assert child.pidfd is None or child.pidfd >= 0
-        with contextlib.suppress(spawnkit.ProcessDone), child.handle() as pidfd:
-            assert pidfd >= 0
+        if child.pidfd is not None:
+            with contextlib.suppress(spawnkit.ProcessDone), child.handle() as pidfd:
+                assert pidfd >= 0
         child.signal(signal.SIGSTOP)
         child.signal(signal.SIGCONT)
         child.terminate()

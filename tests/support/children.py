@@ -12,6 +12,17 @@ SOURCES = Path(__file__).parent.parent / "children"
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
 
 
+def compile_helper(name: str, target: Path, *flags: str) -> None:
+    """RuntimeError with what the compiler says."""
+    done = subprocess.run(
+        ["cc", *FLAGS, *flags, "-o", str(target), str(SOURCES / f"{name}.c")],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name}.c does not compile:\n{done.stderr}")
+
+
 class Children:
     """Compiled helpers by name, and which of them a test asked for."""
 
@@ -19,17 +30,10 @@ class Children:
         self.directory = directory
         self.used: set[str] = set()
         for source in sorted(SOURCES.glob("*.c")):
-            self._compile(source, directory / source.stem)
+            compile_helper(source.stem, directory / source.stem)
         # For a process that is already running: the same filter; allocations that fail.
         for name in "deny", "failing":
-            self._compile(SOURCES / f"{name}.c", directory / f"{name}.so", "-shared", "-fPIC")
-
-    def _compile(self, source: Path, target: Path, *flags: str) -> None:
-        done = subprocess.run(
-            ["cc", *FLAGS, *flags, "-o", str(target), str(source)], capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"{source.name} does not compile:\n{done.stderr}")
+            compile_helper(name, directory / f"{name}.so", "-shared", "-fPIC")
 
     def __call__(self, name: str) -> str:
         path = self.directory / name
