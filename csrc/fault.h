@@ -27,6 +27,10 @@ unsigned sk_fault_calls(int *numbers, unsigned room);
 void sk_fault_keep(void);
 void sk_fault_put_back(void);
 
+/* Writes down which lines and branches this process has reached, as it would at exit(). In a build
+ * without SPAWNKIT_COVERAGE it does nothing. */
+void sk_fault_write_coverage(void);
+
 /* cffi: end */
 
 /* 0: let it happen. Else the negative errno to return in its place. */

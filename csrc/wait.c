@@ -261,25 +261,23 @@ static int sleep_a_while(const sk_child *child, int64_t left)
 static int sleep_on(sk_child *child, int64_t deadline)
 {
     struct timespec left;
-    int some_left;
+    int some_left, result;
 
     if (deadline < 0) {
-        int result = sleep_in_waitid(child);
-
+        result = sleep_in_waitid(child);
         if (result != -ENOTSUP)
             return result;
         if (child->pidfd < 0)
             take_pidfd(child);
     }
     some_left = sk__time_left(deadline, &left);
-    if (child->pidfd >= 0) {
-        int result = sleep_on_pidfd(child, &left);
-
-        return result == NOT_YET && !some_left ? SK_TIMEOUT : result;
-    }
-    if (!some_left)
-        return peek(child) == ENDED ? ENDED : SK_TIMEOUT;
-    return sleep_a_while(child, left.tv_sec * INT64_C(1000000000) + left.tv_nsec);
+    if (child->pidfd >= 0)
+        result = sleep_on_pidfd(child, &left);
+    else if (some_left)
+        result = sleep_a_while(child, left.tv_sec * INT64_C(1000000000) + left.tv_nsec);
+    else
+        result = peek(child);
+    return result == NOT_YET && !some_left ? SK_TIMEOUT : result;
 }
 
 /* Waits for the end and reaps, whatever state the handle is in. */

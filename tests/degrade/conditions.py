@@ -314,6 +314,8 @@ NO_PIDFD = {
     "test_cmd.py::test_ten_thousand_live_children_cost_*": "they cost no descriptor, without pidfd",
     "test_signalling.py::test_a_stranger_with_the_same_pid_is_never_hit*-True]": "without a pidfd "
     "our own next child, given the same pid after a foreign wait, is taken for the first",
+    "test_soak.py::test_a_forced_reuse_of_a_pid_*": "without a pidfd a process that was found is "
+    "known by its pid alone, and has no handle to hand out",
     "test_degrade.py::test_features_say_what_is_refused*found[127]?": "more is refused here",
     "test_degrade.py::test_doctor_says_what_is_refused": "here it is refused from the start",
 }
