@@ -66,6 +66,7 @@ def _refused() -> list[Any]:
     import sys
 
     import spawnkit
+    from support.proc import PROC
 
     def hook(event: str, arguments: object) -> None:
         if event == "spawnkit.spawn":
@@ -76,6 +77,6 @@ def _refused() -> list[Any]:
     try:
         spawnkit.run(["/bin/true"], capture=True)
     except PermissionError as error:
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        with open(PROC / f"self/task/{os.getpid()}/children") as children:
             return [str(error), children.read().split()]
     return ["it has run"]

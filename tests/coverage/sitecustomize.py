@@ -1,5 +1,5 @@
-"""In every interpreter of `make coverage`: what it has reached also counts where it ends by os._exit,
-as tests that fork do.
+"""In every interpreter of `make coverage`: what it has reached also counts where it ends by
+os._exit, as tests that fork do.
 
 Named so that Python imports it by itself.
 """

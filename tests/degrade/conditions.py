@@ -329,6 +329,13 @@ NO_PROC = {
     "test_degrade.py::test_what_is_refused_*close_range:ENOSYS-posix_spawn]": "glibc's closefrom "
     "needs close_range or /proc (test_all_is_closed_without_proc wants its error)",
     "test_degrade.py::test_where_memory_is_not_shared_*": "valgrind itself needs /proc",
+    "test_fuzz.py::test_moves_of_any_map_*": "AddressSanitizer itself needs /proc",
+    "test_fuzz.py::test_a_plan_that_is_let_through_*": "AddressSanitizer itself needs /proc",
+    "test_fuzz.py::test_every_plan_of_the_packer_*": "AddressSanitizer itself needs /proc",
+    "test_fuzz.py::test_a_planted_defect_is_found[[]plans]": "AddressSanitizer itself needs /proc",
+    "test_sanitize.py::test_*[[]address]": "AddressSanitizer itself needs /proc",
+    "test_sanitize.py::test_*[[]thread]": "ThreadSanitizer itself needs /proc",
+    "test_comparator.py::test_spawnkit_does_what_it_must[[]C9]": "its child reads /proc",
 }
 
 UNDER_VALGRIND = {

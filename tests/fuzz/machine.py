@@ -38,6 +38,7 @@ import spawnkit
 from spawnkit import CancelToken, Cmd, ProcAttr, Process, ProcessDone, children
 from support import oracle
 from support.children import Children
+from support.proc import PROC
 
 ENGINES = ("vfork", "vfork-waiting", "fork", "posix_spawn")
 DEADLY = (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1)
@@ -421,14 +422,14 @@ class Processes(RuleBasedStateMachine):
                         return f"it says {error}"
                 else:
                     return "a handle of the parent's was used"
-        fds = set(os.listdir("/proc/self/fd"))
+        fds = set(os.listdir(PROC / "self/fd"))
         if drops:
             warnings.simplefilter("ignore")
             for process in handles:
                 process.release()
             handles.clear()
             gc.collect()
-        if fds != set(os.listdir("/proc/self/fd")):
+        if fds != set(os.listdir(PROC / "self/fd")):
             return "a descriptor was closed"
         if not spawnkit.run(["/bin/true"]).state.success:
             return "it cannot spawn"
@@ -456,7 +457,7 @@ class Processes(RuleBasedStateMachine):
         for child in self.children:
             assert child.process is not None
             if child.runs:
-                state = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0]
+                state = (PROC / f"{child.pid}/stat").read_text().rpartition(")")[2].split()[0]
                 assert state not in "ZX", state
             if child.over is not None:
                 assert child.process.state is child.over
@@ -476,13 +477,13 @@ class Processes(RuleBasedStateMachine):
             c.process.pidfd for c in self.children if c.process and c.process.pidfd is not None
         }
         then = {int(fact.split()[1]) for fact in self.before if fact.startswith("descriptor ")}
-        listing = os.open("/proc/self/fd", os.O_RDONLY | os.O_CLOEXEC)
+        listing = os.open(PROC / "self/fd", os.O_RDONLY | os.O_CLOEXEC)
         try:
             now = {int(number) for number in os.listdir(listing)} - {listing}
         finally:
             os.close(listing)
         # listdir duplicates the descriptor that it reads.
-        now = {fd for fd in now if os.path.lexists(f"/proc/self/fd/{fd}")}
+        now = {fd for fd in now if os.path.lexists(PROC / f"self/fd/{fd}")}
         assert now == ours | then, (now, ours, then)
 
     def teardown(self) -> None:

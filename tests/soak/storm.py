@@ -27,6 +27,7 @@ from soak.programs import program
 from soak.tally import Progress, Tally, resident
 from spawnkit import _core
 from support import oracle
+from support.proc import PROC
 
 STORM = (signal.SIGUSR1, signal.SIGALRM, signal.SIGINT)
 HERTZ = 1000
@@ -179,8 +180,8 @@ class Soak:
 
 def _counts() -> str:
     _core.trim()
-    tasks, fds = len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")) - 1
-    maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+    tasks, fds = len(os.listdir(PROC / "self/task")), len(os.listdir(PROC / "self/fd")) - 1
+    maps = (PROC / "self/maps").read_bytes().count(b"\n")
     return f"{fds} descriptors, {tasks} threads, {maps} mappings, RSS {resident():,} KiB"
 
 

@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from support.proc import PROC
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -41,7 +43,7 @@ class Tally:
 
 def resident() -> int:
     """Our resident memory in KiB."""
-    with open("/proc/self/statm", "rb") as file:
+    with open(PROC / "self/statm", "rb") as file:
         return int(file.read().split()[1]) * PAGE // 1024
 
 
