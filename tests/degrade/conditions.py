@@ -333,8 +333,6 @@ NO_PROC = {
     "test_fuzz.py::test_a_plan_that_is_let_through_*": "AddressSanitizer itself needs /proc",
     "test_fuzz.py::test_every_plan_of_the_packer_*": "AddressSanitizer itself needs /proc",
     "test_fuzz.py::test_a_planted_defect_is_found[[]plans]": "AddressSanitizer itself needs /proc",
-    "test_sanitize.py::test_*[[]address]": "AddressSanitizer itself needs /proc",
-    "test_sanitize.py::test_*[[]thread]": "ThreadSanitizer itself needs /proc",
     "test_comparator.py::test_spawnkit_does_what_it_must[[]C9]": "its child reads /proc",
 }
 
