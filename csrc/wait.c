@@ -457,6 +457,8 @@ int sk_dup_pidfd(sk_child *child, sk_pidfd *into)
             into->generation = child->generation;
             into->open = 1;
             result = 0;
+        } else if (result == -EINVAL) {
+            result = -EMFILE; /* F_DUPFD's word for "above the limit" */
         }
     }
     sk__unlock(child);

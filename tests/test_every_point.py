@@ -16,6 +16,7 @@ HOWS = [
     "run",
     "captured",
     "gathered",
+    "missing",
     "timeout",
     "null",
     "Cmd.start",
@@ -26,6 +27,7 @@ HOWS = [
 
 def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> list[Any]:
     """One call per instruction; how many were interrupted, and what was found wrong."""
+    import contextlib
     import os
     import signal
     import sys
@@ -68,6 +70,10 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
             return spawnkit.run(argv, stdin=read, capture=True, attr=attr)
         if how == "gathered":
             return spawnkit.run(argv, stdout=spawnkit.PIPE, fd_map={read: read}, attr=attr)
+        if how == "missing":
+            with contextlib.suppress(spawnkit.SpawnError):
+                spawnkit.run(["/no/such/program"], stdout=spawnkit.PIPE)
+            return None
         if how == "timeout":
             return spawnkit.run(argv, stdin=read, timeout=1000, attr=attr)
         if how == "null":

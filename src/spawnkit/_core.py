@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Pump: TypeAlias = Any  # struct sk_pump *
     Turn: TypeAlias = Any  # struct sk_turn *
     Pidfd: TypeAlias = Any  # struct sk_pidfd *
+    Guard: TypeAlias = Any  # see `new_pidfd`
 
 OK: int = lib.SK_OK
 AGAIN: int = lib.SK_AGAIN
@@ -140,6 +141,7 @@ def spawn_in_turn(child: Child, plan: bytes, engine: int, flags: int, deadline: 
     RuntimeError where the writer is this thread.
     """
     turn = new_turn()
+    _guard = guard_turn(turn)
     try:
         result = AGAIN
         while result == AGAIN:
@@ -254,8 +256,24 @@ def rusage(child: Child) -> tuple[int, ...]:
 
 
 def new_pidfd() -> Pidfd:
-    """Room for a pidfd; what is in it is closed with it."""
-    return ffi.gc(ffi.new("sk_pidfd *"), lib.sk_close_pidfd)
+    """Room for a pidfd.
+
+    The memory, and (`guard_pidfd`) what closes it at the latest with the last reference, are two
+    objects, and so are those of a turn and of a pump; who uses the memory has both. In one they
+    would be a trap:
+        1. a cycle is collected, in which a suspended `with` or a pipe's end has such an object;
+        2. its finalizer runs first: it closes what is open, and cffi then frees the memory;
+        3. that of the `with` or of the end runs, and closes the numbers it finds there.
+    """
+    return ffi.new("sk_pidfd *")
+
+
+def guard_pidfd(pidfd: Pidfd) -> Guard:
+    """Closes it when this is dropped.
+
+    By C alone: a Ctrl-C that strikes in Python code of a destructor is printed and lost.
+    """
+    return ffi.gc(pidfd, lib.sk_close_pidfd)
 
 
 def dup_pidfd(child: Child, into: Pidfd) -> int:
@@ -272,8 +290,13 @@ close_pidfd = lib.sk_close_pidfd
 
 
 def new_turn() -> Turn:
-    """A turn at the write lock, not in use. If it is dropped it ends."""
-    return ffi.gc(ffi.new("sk_turn *"), lib.sk_turn_end)
+    """A turn at the write lock, not in use."""
+    return ffi.new("sk_turn *")
+
+
+def guard_turn(turn: Turn) -> Guard:
+    """Ends it when this is dropped; see `new_pidfd`."""
+    return ffi.gc(turn, lib.sk_turn_end)
 
 
 def write_lock(turn: Turn) -> int:
@@ -291,16 +314,13 @@ end_turn = lib.sk_turn_end  # itself, as close_pidfd
 
 
 def new_pump() -> Pump:
-    """Streams of one child, not opened. Closed at the latest with the last reference to them.
-
-    By C alone: a Ctrl-C that strikes in Python code of a destructor is printed and lost.
-    """
-    return ffi.gc(_new(_PUMP), lib.sk_pump_free)
-
-
-def bare_pump() -> Pump:
-    """The same at half the cost, for one who calls `close_pump` whatever happens."""
+    """Streams of one child, not opened."""
     return _new(_PUMP)
+
+
+def guard_pump(pump: Pump) -> Guard:
+    """Closes them, held ends too, when this is dropped; see `new_pidfd`."""
+    return ffi.gc(pump, lib.sk_pump_free)
 
 
 NULL_DEVICE: int = lib.SK_PUMP_NULL

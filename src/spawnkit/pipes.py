@@ -31,8 +31,8 @@ class PipeEnd(io.RawIOBase):
     from any thread, and again; a read or write that waits then raises ValueError.
     """
 
-    def __init__(self, pump: _core.Pump, stream: int) -> None:
-        """Takes over an open end of the pump."""
+    def __init__(self, pump: _core.Pump, guard: _core.Guard, stream: int) -> None:
+        """Takes over an open end of the pump, which is not closed before it."""
         super().__init__()
         self._lock = RLock()  # re-entrant: a signal handler may close what it interrupts
         self._users = 0
@@ -40,7 +40,7 @@ class PipeEnd(io.RawIOBase):
         self._left: int | None = None  # after `finish`: how much may still be read
         self._stream = stream
         self._pid = os.getpid()
-        self._pump = pump
+        self._pump, self._guard = pump, guard
         _core.hold_end(pump, stream)
         self._fd: int = pump.ours[stream]
 

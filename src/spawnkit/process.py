@@ -201,12 +201,13 @@ class Process:
 class _Handle:
     """What `Process.handle` returns; for one `with` statement at a time."""
 
-    __slots__ = ("_pidfd", "_process")
+    __slots__ = ("_guard", "_pidfd", "_process")
 
     def __init__(self, process: Process) -> None:
         """Opens nothing yet."""
         self._process = process
         self._pidfd = _core.new_pidfd()
+        self._guard = _core.guard_pidfd(self._pidfd)
 
     def __enter__(self) -> int:
         """The duplicate."""

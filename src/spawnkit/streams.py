@@ -207,11 +207,11 @@ class Pipes:
     """Outputs that are gathered, and nothing else: what most captured runs need, at little cost.
 
     wanted: the map for the plan. pump: what is ours of it; C writes the descriptors into it, so
-    that an exception at any point finds them there. captures: are stdout and stderr gathered?
-    Whoever makes one calls `_core.close_pump` in a `finally`.
+    that an exception at any point finds them there. guard: closes them with the last reference.
+    captures: are stdout and stderr gathered?
     """
 
-    __slots__ = ("captures", "pump", "sinks", "wanted")
+    __slots__ = ("captures", "guard", "pump", "sinks", "wanted")
 
     captures: tuple[bool, bool]
     wanted: dict[int, int | None]
@@ -219,7 +219,8 @@ class Pipes:
 
     def __init__(self) -> None:
         """Nothing is open yet."""
-        self.pump = _core.bare_pump()
+        self.pump = _core.new_pump()
+        self.guard = _core.guard_pump(self.pump)
         self.sinks: dict[int, io.BytesIO] = {}
 
     def open(self, three: CheckedThree) -> None:
@@ -256,6 +257,7 @@ class Streams(Pipes):
     def __init__(self) -> None:
         """Nothing is open yet."""
         self.pump = _core.new_pump()
+        self.guard = _core.guard_pump(self.pump)
         self.captures = (False, False)
         self.copied: list[tuple[PipeEnd, object]] = []
         self.fed = False
@@ -326,7 +328,7 @@ class Streams(Pipes):
         """Our end of a pipe that was made, for Python code to read or write."""
         from .pipes import PipeEnd
 
-        return PipeEnd(self.pump, index)
+        return PipeEnd(self.pump, self.guard, index)
 
     def close(self) -> None:
         """Closes all that is ours, but not pipes that are the caller's; harmless when repeated."""

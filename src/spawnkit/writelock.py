@@ -6,10 +6,6 @@ import os
 
 from . import _core
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 __all__ = ["write_lock"]
 
 
@@ -42,7 +38,7 @@ class write_lock:  # noqa: N801 - used like a function
 
     def __init__(self) -> None:
         """Takes nothing yet; `with` does."""
-        self._turns: dict[str, Any] = {}  # the one that is in use
+        self._turns: dict[str, tuple[_core.Turn, _core.Guard]] = {}  # the one that is in use
 
     def __enter__(self) -> None:
         """Waits until no start is under way. Ctrl-C ends the wait, and the lock is not held."""
@@ -50,25 +46,26 @@ class write_lock:  # noqa: N801 - used like a function
         # its hands when it cleans up. `setdefault` and `pop` look and take in one step.
         #
         # C notes in `turn` what it has taken: an exception at any point finds what to give back.
-        # Should one strike even in here, the lock goes with the last reference to `turn`.
+        # Should one strike even in here, the lock goes with the last reference to its guard.
         turn = _core.new_turn()
+        taken = turn, _core.guard_turn(turn)
         turns = self._turns
         try:
-            if turns.setdefault("in use", turn) is not turn:
+            if turns.setdefault("in use", taken) is not taken:
                 raise RuntimeError("write_lock(): this one is in use; one for each with statement")
             result = _core.write_lock(turn)
-            if turns.get("in use") is not turn:
+            if turns.get("in use") is not taken:
                 raise RuntimeError("write_lock(): given back by another thread during the wait")
             if result:
                 raise OSError(-result, os.strerror(-result))
         except BaseException:
-            if turns.get("in use") is turn:
+            if turns.get("in use") is taken:
                 turns.clear()
             _core.end_turn(turn)
             raise
 
     def __exit__(self, *exception: object) -> None:
         """Gives it back."""
-        turn = self._turns.pop("in use", None)
+        turn, _ = self._turns.pop("in use", (None, None))
         if turn is not None:
             _core.end_turn(turn)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -51,6 +54,33 @@ def written(engine: str) -> None:
     assert spawnkit.run(["/bin/echo"], stdout=PIPE, engine=engine).stdout == b"\n"
 
 
+def collected(engine: str) -> None:
+    """A cycle of everything that has memory of C's and a finalizer that uses it."""
+
+    def suspended(context: AbstractContextManager[object], *others: object) -> Iterator[None]:
+        with context:
+            yield
+        del others
+
+    cmd = spawnkit.Cmd("/bin/cat", engine=engine)
+    cycle: list[object] = [cmd, cmd.stdin_pipe(), cmd.stdout_pipe()]
+    cmd.start()
+    process = cmd.process
+    assert process is not None
+    cycle.append(cycle)
+    del cmd, cycle
+    gc.collect()
+    for context in (spawnkit.write_lock(), process.handle()):
+        alone: list[object] = []
+        inside = suspended(context, alone)
+        next(inside)
+        alone.append(inside)
+        del alone, context, inside
+        gc.collect()
+    process.kill()
+    process.wait()
+
+
 def main() -> None:
     """Each in threads, beside the others."""
     failed = []
@@ -68,6 +98,8 @@ def main() -> None:
     for thread in threads:
         thread.join()
     assert not failed, failed
+    for engine in ENGINES:
+        collected(engine)  # alone: while one thread collects, another's gc.collect() does nothing
     print("exercised")
 
 

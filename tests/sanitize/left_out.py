@@ -26,4 +26,24 @@ LEFT_OUT = [
         "test_degrade.py::test_run_on_the_command_line_works_where_much_is_refused",
         "LeakSanitizer needs the clone that the test refuses",
     ),
+    (
+        "address",
+        "test_comparator.py::*",
+        "LeakSanitizer needs ptrace, and there strace has it already",
+    ),
+    (
+        "address thread",
+        "test_degrade_rows.py::*",
+        "the runtime needs what the rows take away",
+    ),
+    (
+        "address thread",
+        "test_descriptors.py::test_all_is_closed_without_proc*",
+        "the runtime itself needs /proc",
+    ),
+    (
+        "address thread memory",
+        "test_errors_starting.py::test_thousands_of_failing_starts*",
+        "it bounds the memory of the process, and the tool takes some too",
+    ),
 ]
