@@ -88,20 +88,24 @@ $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 		>build/faults.log 2>&1 || { cat build/faults.log; false; }
 	@touch $@
 
-# Lines and branches of csrc/ that tests and faults reach, those of error handling included. Children
-# of the fork engine are not counted: their counters go with exec. The tests run one after the other
-# in many processes; the counts of all are added up in the files beside the objects.
+# Lines and branches of csrc/ that tests and faults reach, those of error handling included. The tests
+# run one after the other in many processes; the counts of all are added up in the files beside the
+# objects. Left out are tests that start other builds, or count memory.
 COUNTED = build/coverage/lib
+COUNTED_TESTS = $(filter-out $(patsubst %,tests/test_%.py,fuzz sanitize comparator degrade_rows \
+	faults faults_outside docs checklists soak no_memory),$(wildcard tests/test_*.py))
 
-coverage: $(VENV)/.with-coverage strace ## how much of the C core the tests reach (10 minutes)
+coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C core is reached (15 minutes)
 	@rm -rf build/coverage
 	@SPAWNKIT_FAULTS=1 LDFLAGS=--coverage SPAWNKIT_CFLAGS="--coverage -fprofile-update=atomic -Og \
-		-DSK_UNCOUNTED=noinline" $(PY) setup.py -q build --build-base build/coverage \
-		--build-lib $(COUNTED) >build/coverage.log 2>&1 || { cat build/coverage.log; false; }
-	-@PYTHONPATH=$(COUNTED) $(PY) -m pytest -q $(T)
-	-@PYTHONPATH=$(COUNTED):tests $(PY) -m faults.loop $(F)
-	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --txt --txt-summary \
-		--exclude-throw-branches build/coverage
+		-DSK_UNCOUNTED=noinline -DSPAWNKIT_COVERAGE" $(PY) setup.py -q build --build-base \
+		build/coverage --build-lib $(COUNTED) >build/coverage.log 2>&1 || \
+		{ cat build/coverage.log; false; }
+	-@PYTHONPATH=tests/coverage:$(COUNTED) $(PY) -m pytest -q $(T) $(COUNTED_TESTS)
+	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.loop $(F)
+	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.poor
+	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --exclude-throw-branches \
+		--txt-metric branch --txt - --txt-summary build/coverage
 
 faults: faults-loop faults-poor faults-strace faults-memory ## every call fails once: the next four
 

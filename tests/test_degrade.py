@@ -322,15 +322,16 @@ def _outcomes_in_a_tight_address_space(engine: str) -> list[bool]:
     spawnkit.run(["/bin/true"], engine=engine)
     spawnkit._core.trim()
     pages = int((PROC / "self/statm").read_text().split()[0])
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 10), hard))
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    used = pages * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 10), limit[1]))
     try:
         spawnkit.run(["/bin/true"], engine=engine)
         refused = False
     except (spawnkit.SpawnError, MemoryError):
         refused = True
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, hard))
+        resource.setrlimit(resource.RLIMIT_AS, limit)
     return [refused, spawnkit.run(["/bin/true"], engine=engine).state.success]
 
 

@@ -302,11 +302,19 @@ NO_CLOSE_RANGE = {
 
 LITTLE_MEMORY = {
     "test_cmd_streams.py::test_many_threads_pump_at_once*": "so many stacks are above the limit",
+    "test_soak.py::test_programs_are_written_*": "so many stacks are above the limit",
+    "test_pump.py::test_a_full_buffer_does_not_*": "what comes in that time is above the limit",
+    "test_fuzz.py::test_moves_of_any_map_*": "AddressSanitizer needs more",
+    "test_fuzz.py::test_a_plan_that_is_let_through_*": "AddressSanitizer needs more",
+    "test_fuzz.py::test_every_plan_of_the_packer_*": "AddressSanitizer needs more",
+    "test_fuzz.py::test_a_planted_defect_is_found*": "AddressSanitizer needs more",
 }
 
 FEW_PROCESSES = {
     "test_cmd.py::test_ten_thousand_live_children_*": "ten thousand are more than the limit",
     "test_cmd_streams.py::test_many_threads_pump_at_once*": "so many threads are above the limit",
+    "test_rough_company.py::test_a_child_outlives_*": "so many children are above the limit",
+    "test_soak.py::test_programs_are_written_*": "so many threads are above the limit",
 }
 
 NO_PIDFD = {

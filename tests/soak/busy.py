@@ -102,13 +102,15 @@ class Busy:
 
         beside = [threading.Thread(target=spawn) for _ in range(spawners)]
         writing = [threading.Thread(target=write) for _ in range(writers)]
-        for thread in beside + writing:
-            thread.start()
-        while any(thread.is_alive() for thread in writing):
-            writing[0].join(0.1) if writing[0].is_alive() else time.sleep(0.01)
-            if progress.is_due():
-                progress.show(self.executed, f"{self.retries.count:,} retries")
-        over.set()
+        try:
+            for thread in beside + writing:
+                thread.start()
+            while any(thread.is_alive() for thread in writing):
+                writing[0].join(0.1) if writing[0].is_alive() else time.sleep(0.01)
+                if progress.is_due():
+                    progress.show(self.executed, f"{self.retries.count:,} retries")
+        finally:
+            over.set()  # also where a thread cannot be started
         for thread in beside + writing:
             thread.join()
 
