@@ -46,6 +46,6 @@ def test_at_most_ten_suppressions() -> None:
 def test_what_is_left_out_exists_and_says_why() -> None:
     for tools, pattern, reason in LEFT_OUT:
         file, _, name = pattern.partition("::")
-        assert f"def {name.rstrip('*')}" in (TESTS / file).read_text(), pattern
+        assert f"def {name.partition('*')[0]}" in (TESTS / file).read_text(), pattern
         assert reason
         assert set(tools.split()) <= TOOLS.keys()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sanitize.left_out import LEFT_OUT
+from support import engines
 from support.isolated import Isolate
 
 TOOL = os.environ["SANITIZE_TOOL"]
@@ -26,6 +27,7 @@ _outcomes: Counter[str] = Counter()
 @pytest.hookimpl(trylast=True)  # the reporter comes with the others
 def pytest_configure(config: pytest.Config) -> None:
     global _terminal
+    engines.memory_is_shared = TOOL != "memory"
     _terminal = config.pluginmanager.get_plugin("terminalreporter")
 
 

@@ -148,7 +148,7 @@ class Tool:
         for kind, place in suppressions():
             if kind == "race":
                 continue
-            rule = f"Memcheck:{kind}\n obj:{place}"
+            rule = f"Memcheck:{kind}\n {'obj' if '/' in place else 'fun'}:{place}"
             if kind == "leak":
                 rule = f"Memcheck:Leak\n fun:*alloc\n fun:{place}"
             blocks.append(f"{{\n {kind} {place}\n {rule}\n}}\n")

@@ -13,7 +13,7 @@ CLAIMS: dict[str, frozenset[str]] = {
 }
 
 
-# The row of `make degrade` in which memory is not shared sets this.
+# Set where memory is not shared: by a row of `make degrade`, and under valgrind.
 memory_is_shared = True
 
 
