@@ -9,7 +9,6 @@ import os
 import sys
 
 
-@atexit.register
 def _look_for_leaks() -> None:
     """While all is there: taking itself apart, an interpreter leaves pieces of cffi's lying."""
     import ctypes  # not before the end: some tests look at what is imported
@@ -18,6 +17,11 @@ def _look_for_leaks() -> None:
     if look is not None:
         look()
 
+
+# Not at the end of a subinterpreter, which imports this again.
+if os.environ.get("SANITIZE_LOOKS_IN") != str(os.getpid()):
+    os.environ["SANITIZE_LOOKS_IN"] = str(os.getpid())
+    atexit.register(_look_for_leaks)
 
 for name in "LD_PRELOAD", "PYTHONMALLOC":
     os.environ.pop(name, None)
