@@ -43,6 +43,21 @@ LEFT_OUT = [
     ),
     (
         "address thread memory",
+        "test_soak.py::*",
+        "it bounds the memory of the process, and the tool takes some too",
+    ),
+    (
+        "address",
+        "test_rough_company.py::test_an_interpreter_may_end_while_its_threads_spawn*",
+        "a daemon thread that Python stops for good loses what it had in its hands",
+    ),
+    (
+        "address",
+        "test_shell.py::test_no_shell_where_real_and_effective_ids_differ*",
+        "LeakSanitizer may not trace a process that has changed its ids",
+    ),
+    (
+        "address thread memory",
         "test_sanitize.py::*",
         "it makes the tool itself anew",
     ),
