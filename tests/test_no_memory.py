@@ -48,7 +48,7 @@ def test_a_command_whose_thread_does_not_begin_is_ended(monkeypatch: pytest.Monk
 def test_an_action_that_does_not_begin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "start_new_thread", _ends_without_a_word)
     with pytest.raises(MemoryError, match="no memory for a thread"):
-        spawnkit.run(["/bin/sleep", "600"], timeout=0.01, cancel=lambda cmd: None, wait_delay=0.01)
+        spawnkit.run(["/bin/sleep", "600"], timeout=0.5, cancel=lambda cmd: None, wait_delay=0.01)
 
 
 def test_a_thread_that_fails_at_its_last_line_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 from support.proc import PROC
 
@@ -254,9 +255,21 @@ def leaks_since(before: Facts, settle: float = SETTLE_SECONDS) -> list[str]:
     while True:
         lines = differences(before, snapshot())
         ending = any(line.startswith("thread") for line in lines)
-        if not ending or time.monotonic() >= end:
+        if ending and time.monotonic() >= end:
+            return lines + _where_they_are()
+        if not ending:
             return lines
         os.sched_yield()
+
+
+def _where_they_are() -> list[str]:
+    """What the other threads of Python are at."""
+    ours = threading.get_ident()
+    return [
+        "a thread is in\n" + "".join(traceback.format_stack(frame))
+        for ident, frame in sys._current_frames().items()
+        if ident != ours
+    ]
 
 
 def reap_leftovers() -> None:
