@@ -216,7 +216,7 @@ def _signals_without_pidfd_send_signal(block: str, program: str, engine: str) ->
     os.close(read)
     os.close(write)
     try:
-        spawnkit.run(["/bin/sleep", "1000"], timeout=0.01)
+        spawnkit.run(["/bin/sleep", "1000"], timeout=0.5)
     except spawnkit.TimeoutExpired as error:
         outcomes.append(error.state.signal if error.state else None)
     process = spawnkit.start_process(program, ["exit", "3"], engine=engine)

@@ -98,7 +98,7 @@ def test_errors_are_values_too(engine: str, children: Children) -> None:
     with pytest.raises(spawnkit.SpawnError) as missing:
         spawnkit.run(["/no/such/program"], engine=engine)
     with pytest.raises(spawnkit.TimeoutExpired) as late:
-        spawnkit.run(["/bin/sleep", "1000"], timeout=0.01, engine=engine)
+        spawnkit.run(["/bin/sleep", "1000"], timeout=0.5, engine=engine)
     for error in exited.value, missing.value, late.value:
         copy = pickle.loads(pickle.dumps(error))
         assert str(copy) == str(error)
