@@ -80,7 +80,7 @@ test-all: $(VENV)/.with-release strace ## the tests under every Python from 3.10
 strace:
 	@command -v strace >/dev/null || .ci/fetch strace
 
-# The package once more, with faults in its C core (csrc/fault.h). Nothing that is installed has them.
+# The package once more, with faults in its C core (csrc/fault.h). What is installed has none.
 $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 	@echo "building spawnkit with faults in it"
 	@mkdir -p build
@@ -88,14 +88,14 @@ $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 		>build/faults.log 2>&1 || { cat build/faults.log; false; }
 	@touch $@
 
-# Lines and branches of csrc/ that tests and faults reach, those of error handling included. The tests
-# run one after the other in many processes; the counts of all are added up in the files beside the
-# objects. Left out are tests that start other builds, or count memory.
+# Lines and branches of csrc/ that tests and faults reach, those of error handling included. Many
+# processes count; the files beside the objects add it up. Left out are tests that start other
+# builds, or count memory.
 COUNTED = build/coverage/lib
 COUNTED_TESTS = $(filter-out $(patsubst %,tests/test_%.py,fuzz sanitize comparator degrade_rows \
 	faults faults_outside docs checklists soak no_memory),$(wildcard tests/test_*.py))
 
-coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C core is reached (15 minutes)
+coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C core is reached (15 min)
 	@rm -rf build/coverage
 	@SPAWNKIT_FAULTS=1 LDFLAGS=--coverage SPAWNKIT_CFLAGS="--coverage -fprofile-update=atomic -Og \
 		-DSK_UNCOUNTED=noinline -DSPAWNKIT_COVERAGE" $(PY) setup.py -q build --build-base \
@@ -128,6 +128,7 @@ fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F=
 
 soak: $(VENV)/.built ## N spawns in a storm of signals, reused pids, and more; S="--help"
 	@PYTHONPATH=tests $(PY) -m soak --spawns $(N) $(S)
+
 # Builds of its own, below build/sanitize. S="thread -- tests/test_waiting.py" is one tool, one file.
 sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+LSan, TSan, valgrind
 	@command -v valgrind >/dev/null || .ci/fetch valgrind
