@@ -96,14 +96,20 @@ def chosen_pids() -> None:
         pytest.skip(f"no pid can be chosen here: {error}")
 
 
-def stranger_with(pid: int) -> subprocess.Popen[bytes]:
-    """A process of somebody else that has got this pid."""
+def stranger_with(pid: int, old: spawnkit.Process | None = None) -> subprocess.Popen[bytes]:
+    """A process of somebody else that has got this pid.
+
+    Where there is none to be had the test is skipped, and the old one, of which nobody was told
+    how it ended, is let go.
+    """
     for _ in range(100):  # another process may be made in between
         LAST_PID.write_text(str(pid - 1))
         process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         if process.pid == pid:
             return process
         process.communicate()
+    if old is not None:
+        old.release()
     pytest.skip(f"pid {pid} went to a process of somebody else, who keeps it")
 
 
@@ -119,7 +125,7 @@ def test_a_stranger_with_the_same_pid_is_never_hit(
         os.waitpid(process.pid, 0)
     else:
         process.wait()
-    stranger = stranger_with(process.pid)
+    stranger = stranger_with(process.pid, process)
     for send in (process.kill, process.terminate, lambda: process.signal(signal.SIGKILL)):
         with pytest.raises(spawnkit.ProcessDone):
             send()
