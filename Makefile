@@ -90,10 +90,10 @@ $(FAULTS)/.built: $(VENV)/.with-test $(NATIVE) $(PACKAGE)
 
 # Lines and branches of csrc/ that tests and faults reach, those of error handling included. Many
 # processes count; the files beside the objects add it up. Left out are tests that start other
-# builds, or count memory.
+# builds or count memory.
 COUNTED = build/coverage/lib
 COUNTED_TESTS = $(filter-out $(patsubst %,tests/test_%.py,fuzz sanitize comparator degrade_rows \
-	faults faults_outside docs checklists soak no_memory),$(wildcard tests/test_*.py))
+	faults faults_outside soak no_memory),$(wildcard tests/test_*.py))
 
 coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C core is reached (15 min)
 	@rm -rf build/coverage
@@ -101,7 +101,7 @@ coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C 
 		-DSK_UNCOUNTED=noinline -DSPAWNKIT_COVERAGE" $(PY) setup.py -q build --build-base \
 		build/coverage --build-lib $(COUNTED) >build/coverage.log 2>&1 || \
 		{ cat build/coverage.log; false; }
-	-@PYTHONPATH=tests/coverage:$(COUNTED) $(PY) -m pytest -q $(T) $(COUNTED_TESTS)
+	-@PYTHONPATH=tests/coverage:$(COUNTED) $(PY) -m pytest -q $(or $(T),$(COUNTED_TESTS))
 	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.loop $(F)
 	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.poor
 	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --exclude-throw-branches \

@@ -5,6 +5,7 @@
 #include "child.h"
 #include "core.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 /* In memory that the fork engine's children share too: what they do is counted and failed alike. */
@@ -21,11 +22,8 @@ static struct {
 } *faults;
 
 #ifdef SPAWNKIT_COVERAGE
-#include <pthread.h>
-
 extern void __gcov_dump(void);
 extern void __gcov_reset(void);
-
 extern char __libc_single_threaded;
 
 void sk_fault_write_coverage(void)

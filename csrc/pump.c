@@ -185,7 +185,7 @@ static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const
                     sys_poll(NULL, 0, &moment); /* a tracer has yet to let it go */
                     continue;
                 }
-                pump->exited = 1;
+                pump->exited = result >= 0;
                 return result == SK_OK && streams_open(pump) ? SK_EXITED : result;
             }
             result = what[i] ? gather(pump, what[i]) : feed(pump);

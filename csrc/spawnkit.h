@@ -238,13 +238,13 @@ int sk_pump_drain(sk_pump *pump);
 /* Closes and frees everything but held ends; harmless when repeated. */
 void sk_pump_close(sk_pump *pump);
 
-/* The same with held ends: for a pump that nobody can reach any more. */
+/* The same with held ends: for a pump that nobody can reach any more, but for finalizers. */
 void sk_pump_free(sk_pump *pump);
 
 /* A held end: one of our ends that somebody else reads or writes, without blocking. */
 int sk_end_hold(sk_pump *pump, int stream);
 
-/* Waits until it is ready (SK_OK) or sk_end_stop was called (SK_DONE). */
+/* Waits until it is ready (SK_OK) or sk_end_stop was called (SK_DONE). -EBADF: it is closed. */
 int sk_end_await(sk_pump *pump, int stream, int64_t deadline);
 void sk_end_stop(sk_pump *pump, int stream);
 

@@ -153,6 +153,8 @@ int sk_end_await(sk_pump *pump, int stream, int64_t deadline)
     struct timespec left;
     int some_left, ready;
 
+    if (fds[1].fd < 0)
+        return -EBADF; /* closed by the collector, before one that still reads: poll would not end */
     ready = -ENOTSUP;
     if (deadline < 0)
         ready = (int)sk__block(&pump->interrupted, SYS_ppoll, (long)fds, 2, 0, 0, 8);

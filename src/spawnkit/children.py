@@ -116,7 +116,8 @@ def end(child: _core.Child, grace: float = 0.0) -> bool:
     if not child.pid:
         return True
     try:
-        if not grace or _core.wait(child, _core.deadline_after(grace)) == _core.TIMEOUT:
+        outcome = _core.wait(child, _core.deadline_after(grace)) if grace else _core.TIMEOUT
+        if outcome == _core.TIMEOUT or outcome < 0:
             _core.signal(child, KILL)
             outcome = _core.wait(child, _core.deadline_after(1.0))
             if outcome == _core.TIMEOUT or outcome < 0:  # an errno: not waited for either

@@ -32,7 +32,7 @@ class PipeEnd(io.RawIOBase):
     """
 
     def __init__(self, pump: _core.Pump, guard: _core.Guard, stream: int) -> None:
-        """Takes over an open end of the pump, which is not closed before it."""
+        """Takes over an open end of the pump. guard: held, because the pump is closed with it."""
         super().__init__()
         self._lock = RLock()  # re-entrant: a signal handler may close what it interrupts
         self._users = 0

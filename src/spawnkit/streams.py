@@ -249,7 +249,7 @@ class Streams(Pipes):
     """What the streams of one child need, opened for one spawn.
 
     copied: ends of ours and the Python objects they are copied from or to.
-    Whatever happens, all that is ours is closed at the latest with this object.
+    Whatever happens, all that is ours is closed at the latest with this object and its PipeEnds.
     """
 
     __slots__ = ("_fed", "copied", "fed")

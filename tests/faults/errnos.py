@@ -84,7 +84,7 @@ _ERRNOS = {
     "setpgid": "EACCES EINVAL EPERM ESRCH",
     "setsid": "EPERM",
     "waitid": "ECHILD EINTR EINVAL ESRCH",
-    "wait4": "EINTR",  # of a child that is ours and over: nothing else can come of it
+    "wait4": "EINTR",  # of the probe's child: where another error is made up, it stays a zombie
     "write": "EAGAIN EBADF EINTR EIO ENOSPC EPIPE",
 }
 

@@ -54,12 +54,44 @@ def written(engine: str) -> None:
     assert spawnkit.run(["/bin/echo"], stdout=PIPE, engine=engine).stdout == b"\n"
 
 
+def reads_while_it_is_collected() -> None:
+    """A finalizer that reads a pipe's end of the same cycle: an error, not an endless wait."""
+    told = []
+
+    class Reads:
+        def __del__(self) -> None:
+            try:
+                self.end.read(5)
+            except (OSError, ValueError) as error:
+                told.append(type(error).__name__)
+
+    gc.collect()
+    gc.disable()
+    cmd = spawnkit.Cmd("/bin/cat")
+    cmd.stdin_pipe()
+    reader = Reads()
+    reader.itself = reader
+    reader.end = cmd.stdout_pipe()
+    reader.cmd = cmd
+    cmd.start()
+    process = cmd.process
+    assert process is not None
+    del cmd, reader
+    gc.enable()
+    gc.collect()
+    assert told, "it has read"
+    process.kill()
+    process.wait()
+
+
 def collected(engine: str) -> None:
     """A cycle of everything that has memory of C's and a finalizer that uses it."""
 
     def suspended(context: AbstractContextManager[object], *others: object) -> Iterator[None]:
-        with context:
+        try:
             yield
+        finally:
+            context.__exit__(None, None, None)
         del others
 
     cmd = spawnkit.Cmd("/bin/cat", engine=engine)
@@ -70,13 +102,17 @@ def collected(engine: str) -> None:
     cycle.append(cycle)
     del cmd, cycle
     gc.collect()
-    for context in (spawnkit.write_lock(), process.handle()):
+    for make in spawnkit.write_lock, process.handle:
+        context: AbstractContextManager[object] = make()
+        context.__enter__()  # before there is a generator: the guard's turn comes first
         alone: list[object] = []
         inside = suspended(context, alone)
         next(inside)
         alone.append(inside)
         del alone, context, inside
         gc.collect()
+    if engine == "vfork":
+        reads_while_it_is_collected()
     process.kill()
     process.wait()
 

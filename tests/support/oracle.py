@@ -256,20 +256,16 @@ def leaks_since(before: Facts, settle: float = SETTLE_SECONDS) -> list[str]:
         lines = differences(before, snapshot())
         ending = any(line.startswith("thread") for line in lines)
         if ending and time.monotonic() >= end:
-            return lines + _where_they_are()
+            return [*lines, _where_threads_are()]
         if not ending:
             return lines
         os.sched_yield()
 
 
-def _where_they_are() -> list[str]:
-    """What the other threads of Python are at."""
-    ours = threading.get_ident()
-    return [
-        "a thread is in\n" + "".join(traceback.format_stack(frame))
-        for ident, frame in sys._current_frames().items()
-        if ident != ours
-    ]
+def _where_threads_are() -> str:
+    """What Python's threads are at, those that were there before too."""
+    stacks = ["".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()]
+    return "all threads of Python:\n" + "\n".join(stacks)
 
 
 def reap_leftovers() -> None:

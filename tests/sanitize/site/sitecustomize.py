@@ -13,15 +13,17 @@ def _look_for_leaks() -> None:
     """While all is there: taking itself apart, an interpreter leaves pieces of cffi's lying."""
     import ctypes  # not before the end: some tests look at what is imported
 
+    # (No exception here: its traceback would hold the frame we are in, where nobody sees it.)
+    if sys.version_info >= (3, 13):
+        import _interpreters as interpreters
+    else:
+        import _xxsubinterpreters as interpreters
     look = getattr(ctypes.CDLL(None), "__lsan_do_leak_check", None)
-    if look is not None:
+    if look is not None and interpreters.get_current() == interpreters.get_main():
         look()
 
 
-# Not at the end of a subinterpreter, which imports this again.
-if os.environ.get("SANITIZE_LOOKS_IN") != str(os.getpid()):
-    os.environ["SANITIZE_LOOKS_IN"] = str(os.getpid())
-    atexit.register(_look_for_leaks)
+atexit.register(_look_for_leaks)
 
 for name in "LD_PRELOAD", "PYTHONMALLOC":
     os.environ.pop(name, None)
