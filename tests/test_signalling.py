@@ -99,8 +99,7 @@ def chosen_pids() -> None:
 def stranger_with(pid: int, old: spawnkit.Process | None = None) -> subprocess.Popen[bytes]:
     """A process of somebody else that has got this pid.
 
-    Where there is none to be had the test is skipped, and the old one, of which nobody was told
-    how it ended, is let go.
+    Where there is none to be had the test is skipped, and the old one waited for.
     """
     for _ in range(100):  # another process may be made in between
         LAST_PID.write_text(str(pid - 1))
@@ -109,7 +108,8 @@ def stranger_with(pid: int, old: spawnkit.Process | None = None) -> subprocess.P
             return process
         process.communicate()
     if old is not None:
-        old.release()
+        with contextlib.suppress(spawnkit.StatusLost):
+            old.wait()
     pytest.skip(f"pid {pid} went to a process of somebody else, who keeps it")
 
 
