@@ -68,11 +68,12 @@ int sk_pump_open(sk_pump *pump, int parts)
 void sk__widen(sk_pump *pump, int stream)
 {
     const int get = 1032 /* F_GETPIPE_SZ */, set = 1031;
+    /* One word for all streams, and each may have a thread of its own. */
+    int before = __atomic_fetch_or(&pump->widened, 1 << stream, __ATOMIC_RELAXED);
 
     /* The child may have made it wider than that. */
-    if (!(pump->widened >> stream & 1) && sys_fcntl(pump->ours[stream], get, 0) < SK_WIDE)
+    if (!(before >> stream & 1) && sys_fcntl(pump->ours[stream], get, 0) < SK_WIDE)
         sys_fcntl(pump->ours[stream], set, SK_WIDE);
-    pump->widened |= 1 << stream;
 }
 
 int sk_pump_path(sk_pump *pump, int stream, const char *path)
