@@ -260,10 +260,11 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
         int some_left = sk__time_left(until, &left);
 
         ready = sys_poll(fds, count, &left);
-        if (ready == 0 && has_to_ask(pump, child)) {
-            ready = ask_for_end(pump, child);
-            if (ready != SK_OK || pump->exited)
-                return ready;
+        if ((ready == 0 || ready == -EINTR) && has_to_ask(pump, child)) {
+            int asked = ask_for_end(pump, child);
+
+            if (asked != SK_OK || pump->exited)
+                return asked;
             some_left = deadline < 0 || sk__now() < deadline;
         }
         if (ready == 0)

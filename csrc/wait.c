@@ -250,11 +250,12 @@ static int nap(int64_t time)
 static int sleep_a_while(const sk_child *child, int64_t left)
 {
     int64_t time = (sk__now() - child->started) / 8;
-    int slept;
+    int slept, found;
 
     time = time < 200000 ? 200000 : time > 10000000 ? 10000000 : time;
     slept = nap(time < left ? time : left);
-    return slept == NOT_YET ? peek(child) : slept;
+    found = peek(child); /* also after a signal: they may come faster than any nap is over */
+    return found == NOT_YET ? slept : found;
 }
 
 /* Sleeps until the child has ended, a signal came, or the time is up. */

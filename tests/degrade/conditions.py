@@ -325,6 +325,8 @@ NO_PIDFD = {
     "test_cmd.py::test_ten_thousand_live_children_cost_*": "they cost no descriptor, without pidfd",
     "test_signalling.py::test_a_stranger_with_the_same_pid_is_never_hit*-True]": "without a pidfd "
     "our own next child, given the same pid after a foreign wait, is taken for the first",
+    "test_waiting.py::test_interrupted_system_calls_*": "without a pidfd a wait looks after each "
+    "interruption, and is over before the thousandth",
     "test_soak.py::test_a_forced_reuse_of_a_pid_*": "without a pidfd a process that was found is "
     "known by its pid alone, and has no handle to hand out",
     "test_degrade.py::test_features_say_what_is_refused*found[127]?": "more is refused here",
