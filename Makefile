@@ -104,7 +104,7 @@ coverage: $(VENV)/.with-test $(VENV)/.with-coverage strace ## how much of the C 
 	-@PYTHONPATH=tests/coverage:$(COUNTED) $(PY) -m pytest -q $(or $(T),$(COUNTED_TESTS))
 	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.loop $(F)
 	-@PYTHONPATH=tests/coverage:$(COUNTED):tests $(PY) -m faults.poor
-	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --exclude-throw-branches \
+	@$(PY) -m gcovr --root . --filter csrc/ --exclude csrc/fault --exclude csrc/coverage --exclude-throw-branches \
 		--txt-metric branch --txt - --txt-summary build/coverage
 
 faults: faults-loop faults-poor faults-strace faults-memory ## every call fails once: the next four
@@ -134,7 +134,7 @@ sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+L
 	@command -v valgrind >/dev/null || .ci/fetch valgrind
 	@PYTHONPATH=tests $(PY) -m sanitize $(S)
 
-degrade: $(VENV)/.with-test strace ## the tests where something is refused; ROW=name for one row
+degrade: $(FAULTS)/.built strace ## the tests where something is refused; ROW=name for one row
 	@command -v valgrind >/dev/null || .ci/fetch valgrind
 	@PYTHONPATH=tests $(PY) -m degrade $(ROW)
 

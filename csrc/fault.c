@@ -4,8 +4,8 @@
 
 #include "child.h"
 #include "core.h"
+#include "coverage.h"
 
-#include <pthread.h>
 #include <sys/mman.h>
 
 /* In memory that the fork engine's children share too: what they do is counted and failed alike. */
@@ -21,44 +21,6 @@ static struct {
     int32_t log[SK_FAULT_LOG];
 } *faults;
 
-#ifdef SPAWNKIT_COVERAGE
-extern void __gcov_dump(void);
-extern void __gcov_reset(void);
-extern char __libc_single_threaded;
-
-void sk_fault_write_coverage(void)
-{
-    __gcov_dump();
-    __gcov_reset();
-}
-
-/* What a child of the fork engine has counted would go with its memory. It is told from one that
- * shares ours, and must not touch the counters, by a word that the kernel clears in a copy. */
-static volatile int *not_a_copy;
-
-static void mark(void) { *not_a_copy = 1; }
-
-static __attribute__((constructor)) void prepare(void)
-{
-    not_a_copy = mmap(NULL, sizeof *not_a_copy, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
-    madvise((void *)not_a_copy, sizeof *not_a_copy, MADV_WIPEONFORK);
-    mark();
-    pthread_atfork(NULL, NULL, mark); /* of fork(), which our own clone is not */
-}
-
-/* Not with threads: one of them may have held the allocator's lock. */
-static void write_before_the_end(long number)
-{
-    if (!*not_a_copy && __libc_single_threaded &&
-        (number == SYS_execve || number == SYS_execveat || number == SYS_exit_group))
-        sk_fault_write_coverage();
-}
-#else
-void sk_fault_write_coverage(void) {}
-static SK_BARE void write_before_the_end(long number) { (void)number; }
-#endif
-
 /* With our arguments the kernel cannot refuse these. In the child they stand for a setup that fails;
  * in the parent, which undoes with them what it did, they would stand for nothing. */
 static SK_BARE int cannot_fail(long number)
@@ -71,7 +33,7 @@ SK_BARE long sk__fault(long number)
 {
     uint32_t at;
 
-    write_before_the_end(number);
+    sk__coverage_before(number);
     if (!faults || !__atomic_load_n(&faults->armed, __ATOMIC_ACQUIRE))
         return 0;
     at = __atomic_fetch_add(&faults->made, 1, __ATOMIC_RELAXED);

@@ -27,23 +27,25 @@ def loop(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def faults(done: subprocess.CompletedProcess[str]) -> int:
+    """How many there were; none of them wrong."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^(\d+) faults in .*success", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    return int(found[1])
+
+
 @pytest.mark.parametrize("use", ["captured", "attributes", "process", "copied"])
 def test_each_system_call_fails_once(use: str) -> None:
     """A129: success or a clear error, and nothing is left; on the engine that is the default."""
     done = loop("--engine", "vfork", "--use", use)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = re.search(r"^(\d+) faults in .*success", done.stdout, re.MULTILINE)
-    assert found, done.stdout
-    assert int(found[1]) > 150
+    assert faults(done) > 150
 
 
 @pytest.mark.parametrize("poor", ["--first", "--deny=close_range:ENOSYS"])
 def test_each_fails_once_where_less_is_known_or_there(poor: str) -> None:
     done = loop(poor, "--engine", "vfork", "--use", "plain")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = re.search(r"^(\d+) faults in .*success", done.stdout, re.MULTILINE)
-    assert found, done.stdout
-    assert int(found[1]) > {"--first": 70, "--deny=close_range:ENOSYS": 90}[poor]
+    assert faults(done) > {"--first": 70, "--deny=close_range:ENOSYS": 90}[poor]
 
 
 PLANTED = """

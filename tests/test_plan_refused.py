@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from spawnkit import SpawnError, _core, _ops, plan
+from spawnkit.plan import _HEADER as HEADER
 
-HEADER = struct.Struct("=IIIIIIIi")
 MAGIC, SIZE, OP_COUNT, STRINGS, PATH_COUNT, ARGV_COUNT, ENV_COUNT, EXEC_FD = range(8)
 CODE, TEXT = 0, 4
 MANY = 2**32 - 1

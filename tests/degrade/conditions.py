@@ -116,7 +116,8 @@ def _denied(rules: Callable[[], str]) -> Callable[[Place], list[str]]:
     return lambda place: [place.deny, rules(), "--"]
 
 
-def _no_pidfd() -> str:
+def no_pidfd() -> str:
+    """Rules of `deny` for a kernel without any of them."""
     return f"clone3:ENOSYS,clone[0&{0x1000:#x}]:EPERM,pidfd_open:EPERM,pidfd_send_signal:EPERM"
 
 
@@ -382,7 +383,7 @@ ROWS: dict[str, list[Condition]] = {
         # clone3 has its flags in memory, where a filter cannot look.
         Condition(
             "forbidden",
-            _denied(_no_pidfd),
+            _denied(no_pidfd),
             _answers(clone=errno.EPERM, pidfd_open=errno.EPERM, pidfd_send_signal=errno.EPERM),
             NO_PIDFD,
         ),

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from degrade.conditions import no_pidfd
+
 OURS = ("vfork", "vfork-waiting", "fork")
 
 
@@ -40,7 +42,7 @@ POOR = (
     Poor(
         "no pidfd",
         ("plain", "process", "timed_out", "cancelled", "background", "found"),
-        deny="clone3:ENOSYS,clone[0&0x1000]:EPERM,pidfd_open:EPERM,pidfd_send_signal:EPERM",
+        deny=no_pidfd(),
     ),
     Poor(
         "no shared memory, first use",
