@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 static uint32_t generation;
@@ -107,5 +108,15 @@ void sk_mask_release(sk_mask *mask)
 }
 
 void sk_mask_look(sk_mask *mask) { sys_sigmask(SIG_BLOCK, 0, &mask->before); }
+
+int sk_subreaper(int on)
+{
+    int32_t before = 0;
+    int result = sys_prctl(PR_GET_CHILD_SUBREAPER, (long)&before);
+
+    if (result == 0)
+        result = sys_prctl(PR_SET_CHILD_SUBREAPER, on);
+    return result < 0 ? result : before != 0;
+}
 
 void sk_mask_take(const sk_mask *mask) { sys_sigmask(SIG_SETMASK, &mask->before, 0); }

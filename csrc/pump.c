@@ -46,6 +46,17 @@ static int make_room(sk_pump *pump, int stream)
     return 0;
 }
 
+/* For a caller who wants to know when something was heard last, or when it was too much. */
+static int heed(sk_pump *pump, int stream, size_t length)
+{
+    sk_buffer *buffer = &pump->output[stream - 1];
+    size_t before = buffer->total;
+
+    pump->heard = sk__now();
+    buffer->total += length;
+    return buffer->limit && before <= buffer->limit && buffer->total > buffer->limit ? SK_OVER : 0;
+}
+
 /* What a read of an output gave: bytes to keep, or its end. */
 static int keep(sk_pump *pump, int stream, long length)
 {
@@ -56,7 +67,7 @@ static int keep(sk_pump *pump, int stream, long length)
     pump->output[stream - 1].length += (size_t)length;
     if (length == 0)
         sk__close_fd(&pump->ours[stream]);
-    return 0;
+    return pump->attentive ? heed(pump, stream, (size_t)length) : 0;
 }
 
 static char *room_in(sk_buffer *buffer, size_t *room)
@@ -251,7 +262,7 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
 
     if (until < 0 && count == 1 && what[0] && what[0] < BELL) {
         ready = block_on_one(pump, what[0]);
-        if (ready == 0 || ready == SK_FULL)
+        if (ready >= 0)
             return ready;
     } else if (until < 0) {
         ready = (int)sk__block(&pump->interrupted, SYS_ppoll, (long)fds, count, 0, 0, 8);
@@ -346,6 +357,20 @@ int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
     return __atomic_load_n(&pump->ours[0], __ATOMIC_SEQ_CST) == stdin_end ? SK_DONE : SK_WOKEN;
 }
 
+int sk_pump_open_ends(const sk_pump *pump)
+{
+    int open = 0;
+
+    for (int i = 1; i < 3; i++) {
+        struct pollfd end = {is_ours(pump, i) ? pump->ours[i] : -1, 0, 0};
+        const struct timespec now = {0, 0};
+
+        if (end.fd >= 0 && sys_poll(&end, 1, &now) == 0)
+            open |= 1 << i;
+    }
+    return open;
+}
+
 int sk_pump_drain(sk_pump *pump)
 {
     int first = 0;
@@ -362,7 +387,7 @@ int sk_pump_drain(sk_pump *pump)
             continue;
         result = sys_ioctl(pump->ours[i], FIONREAD, &left);
         end = buffer->length + buffer->dropped + (size_t)left;
-        while (result == 0 && pump->ours[i] >= 0 && buffer->length + buffer->dropped < end)
+        while (result >= 0 && pump->ours[i] >= 0 && buffer->length + buffer->dropped < end)
             result = gather(pump, i);
         if (result < 0 && first == 0)
             first = result; /* the other one still has something to say */

@@ -29,7 +29,8 @@ enum sk_result {
     SK_EXITED = 9,  /* the process has ended and is reaped, but streams of it are still open */
     SK_FULL = 10,   /* an output's buffer is full: take what is in it, set its length to 0 */
     SK_LOCKED = 11, /* a writer has the write lock or waits for it; nothing was done */
-    SK_OWN_LOCK = 12 /* the writer is this very thread, which would wait for ever */
+    SK_OWN_LOCK = 12, /* the writer is this very thread, which would wait for ever */
+    SK_OVER = 13      /* more has come on a stream than its limit; what came is kept */
 };
 
 enum sk_engine {
@@ -135,6 +136,14 @@ int sk_wait(sk_child *child, int64_t deadline);
 /* Signals the process, and never another one: SK_DONE once it was reaped. Signal 0 only asks. */
 int sk_signal(sk_child *child, int signal);
 
+/* Signals the process group that the process leads: SK_DONE once it was reaped, -ESRCH: it leads none.
+ * Until then its number cannot be another's group. */
+int sk_signal_group(sk_child *child, int signal);
+
+/* Orphans among our descendants become our children (1), or init's (0); prctl(2). Returns what it was,
+ * or a negative errno. */
+int sk_subreaper(int on);
+
 /* A pidfd of the caller's own. Zeroed before its first use. */
 typedef struct sk_pidfd {
     int32_t open; /* 1: fd is open */
@@ -168,6 +177,8 @@ typedef struct sk_buffer {
     size_t room;
     size_t ends;
     size_t dropped; /* they lie after the first `ends` bytes of data */
+    size_t limit;   /* once more than that has come, sk_pump_run says SK_OVER; 0: never */
+    size_t total;   /* bytes that came while `attentive` */
 } sk_buffer;
 
 /* Streams of a child. Zeroed by the caller, filled by the calls below, freed by sk_pump_close: every
@@ -184,9 +195,11 @@ typedef struct sk_pump {
     int32_t exited;      /* SK_EXITED was returned */
     int32_t widened;     /* bit i: stream i turned out to be long and got a wider pipe */
     int32_t draining;    /* sk_pump_drain was called */
+    int32_t attentive;   /* set by the caller: what comes is timed and counted */
     uint32_t rounds;     /* how often something was served */
     int32_t interrupted; /* waits on the main thread that were cut short */
     int32_t refused;     /* the child closed its stdin before it had all of the input */
+    int64_t heard;       /* when something came last; 0: nothing yet */
     const char *input;   /* kept alive by the caller */
     size_t input_length;
     size_t input_done;
@@ -213,7 +226,7 @@ int sk_pump_path(sk_pump *pump, int stream, const char *path);
 void sk_pump_started(sk_pump *pump);
 
 /* Feeds and gathers until every stream that is not held has ended, then waits as sk_wait does. May
- * return SK_FULL. With a bell it also returns SK_WOKEN, and SK_EXITED once when the process ends
+ * return SK_FULL, and SK_OVER once for each stream that goes over its limit. With a bell it also returns SK_WOKEN, and SK_EXITED once when the process ends
  * before its streams. Called again after these, SK_AGAIN or SK_TIMEOUT it goes on where it was and no
  * byte is lost. */
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
@@ -228,6 +241,9 @@ int sk_run(sk_child *child, sk_pump *pump, const void *plan, size_t size, int en
 /* Waits for the bell alone: SK_WOKEN, SK_TIMEOUT, SK_AGAIN. With `feeding` also SK_DONE, when nobody
  * is left to read stdin. */
 int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline);
+
+/* Which of stdout (2) and stderr (4) somebody may still write to: their pipes have not hung up. */
+int sk_pump_open_ends(const sk_pump *pump);
 
 /* Rings the bell. Not while another thread may be in sk_pump_close. */
 void sk_pump_ring(sk_pump *pump);

@@ -182,6 +182,7 @@ SK_INLINE void sys_exit(int code)
 SK_INLINE int sys_getpid(void) { return (int)SK_SYS(SYS_getpid, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_gettid(void) { return (int)SK_SYS(SYS_gettid, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_kill(int pid, int signal) { return (int)SK_SYS(SYS_kill, pid, signal, 0, 0, 0); }
+SK_INLINE int sys_prctl(int option, long a) { return (int)SK_SYS(SYS_prctl, option, a, 0, 0, 0); }
 SK_INLINE int sys_wait4(int pid, int *status, int options, void *rusage)
 {
     return (int)SK_SYS(SYS_wait4, pid, status, options, rusage, 0);

@@ -438,6 +438,18 @@ int sk_signal(sk_child *child, int signal)
     return sk__leave(child, result);
 }
 
+int sk_signal_group(sk_child *child, int signal)
+{
+    int result = sk__enter(child);
+
+    if (result)
+        return result;
+    sk__lock(child); /* nobody reaps meanwhile, and until then the number is the group's */
+    result = is_over(child) || child->pid <= 0 ? SK_DONE : sys_kill(-child->pid, signal);
+    sk__unlock(child);
+    return sk__leave(child, result);
+}
+
 int sk_dup_pidfd(sk_child *child, sk_pidfd *into)
 {
     int result = sk__enter(child);

@@ -27,14 +27,18 @@ if TYPE_CHECKING:
         DotError,
         Error,
         ExitError,
+        OutputLimitError,
         ProcessDone,
         SpawnError,
         StatusLost,
         TimeoutExpired,
         WaitDelayError,
     )
+    from .killing import KillReport
     from .lookpath import look_path
     from .process import INTERRUPT, KILL, Process, find_process, start_process
+    from .proctable import OtherProcess
+    from .reaping import subreaper
     from .replace import execute
     from .result import Result
     from .shell import shell_command
@@ -48,6 +52,9 @@ _HOME = {
     "Result": "result",
     "Cmd": "cmd",
     "CancelToken": "cancel",
+    "KillReport": "killing",
+    "OtherProcess": "proctable",
+    "subreaper": "reaping",
     "Env": "environment",
     "look_path": "lookpath",
     "shell_command": "shell",
@@ -70,6 +77,7 @@ _HOME = {
     "Error": "errors",
     "SpawnError": "errors",
     "ExitError": "errors",
+    "OutputLimitError": "errors",
     "TimeoutExpired": "errors",
     "StatusLost": "errors",
     "ProcessDone": "errors",
@@ -93,6 +101,9 @@ __all__ = [
     "Env",
     "Error",
     "ExitError",
+    "KillReport",
+    "OtherProcess",
+    "OutputLimitError",
     "ProcAttr",
     "Process",
     "ProcessDone",
@@ -113,6 +124,7 @@ __all__ = [
     "run",
     "shell_command",
     "start_process",
+    "subreaper",
     "write_lock",
 ]
 

@@ -41,6 +41,7 @@ EXITED: int = lib.SK_EXITED
 _FULL: int = lib.SK_FULL
 LOCKED: int = lib.SK_LOCKED
 OWN_LOCK: int = lib.SK_OWN_LOCK
+OVER: int = lib.SK_OVER
 
 PIDFD: int = lib.SK_PIDFD
 PIDFD_IF_NEEDED: int = lib.SK_PIDFD_IF_NEEDED
@@ -239,6 +240,30 @@ def signal(child: Child, number: int) -> int:
     return result
 
 
+def signal_group(child: Child, number: int) -> int:
+    """Signals the group that the process leads, while it is not reaped: as `signal`."""
+    result: int = lib.sk_signal_group(child, number)
+    return result
+
+
+def is_over(child: Child) -> bool:
+    """Is it reaped, by whomever, or did it never run?"""
+    return bool(child.state in (lib.SK_ENDED, lib.SK_NEVER, lib.SK_GONE))
+
+
+def is_running(child: Child) -> bool:
+    """Does its program run, or has it ended without being waited for?"""
+    return bool(child.state == lib.SK_RUNNING)
+
+
+def subreaper(on: bool) -> bool:
+    """Whether orphans become our children; what it was before. OSError."""
+    result = lib.sk_subreaper(on)
+    if result < 0:
+        raise OSError(-result, f"{os.strerror(-result)}: PR_SET_CHILD_SUBREAPER")
+    return bool(result)
+
+
 def attach(child: Child, pid: int) -> int:
     """Fills a handle for a process found by its pid: 0 or a negative errno."""
     result: int = lib.sk_attach(child, pid)
@@ -359,6 +384,18 @@ def keep_ends(pump: Pump, stream: int, size: int) -> None:
     pump.output[stream - 1].ends = size
 
 
+def be_attentive(pump: Pump, limit: int) -> None:
+    """Has the pump note when something comes, and say OVER at more than `limit` bytes; 0: never."""
+    pump.attentive = 1
+    for buffer in pump.output:
+        buffer.limit = limit
+
+
+def last_heard(pump: Pump) -> int:
+    """When something came last, in the time of deadlines; 0: nothing yet."""
+    return int(pump.heard)
+
+
 def feed_pump(pump: Pump, data: Buffer) -> Any:
     """Gives the pump its input. The returned object keeps the data in place: hold on to it."""
     view = ffi.from_buffer(data)
@@ -432,10 +469,29 @@ def gathered(pump: Pump, stream: int, sinks: dict[int, BytesIO]) -> bytes:
             buffer.length = 0
         return sink.getvalue()
     data = ffi.buffer(buffer.data, length)[:] if length else b""
+    if buffer.limit:
+        return data[: buffer.limit]
     if not ends or not (buffer.dropped or length > 2 * ends):
         return data
     dropped = buffer.dropped + length - 2 * ends
     return b"%b\n... %d bytes left out ...\n%b" % (data[:ends], dropped, data[length - ends :])
+
+
+def left_out(pump: Pump, stream: int) -> int:
+    """How many bytes of stdout (1) or stderr (2) `gathered` leaves out."""
+    buffer = pump.output[stream - 1]
+    came = buffer.length + buffer.dropped
+    if buffer.limit:
+        return max(0, int(buffer.total - buffer.limit))
+    return max(0, int(came - 2 * buffer.ends)) if buffer.ends else 0
+
+
+def open_pipes(pump: Pump) -> dict[int, int]:
+    """Which of stdout (1) and stderr (2) somebody may still write to: {inode: stream}."""
+    open_ends = lib.sk_pump_open_ends(pump)
+    return {
+        os.fstat(pump.ours[stream]).st_ino: stream for stream in (1, 2) if open_ends >> stream & 1
+    }
 
 
 def drain_pump(pump: Pump) -> None:

@@ -44,8 +44,13 @@ def run(
     fd_map: Mapping[int, File | None] | None = None,
     exec_fd: File | None = None,
     attr: SysProcAttr | None = None,
+    idle_timeout: float | None = None,
     cancel: CancelToken | Callable[[Cmd], object] | None = None,
+    grace: float | None = None,
+    kill: str | None = None,
     wait_delay: float | None = None,
+    max_output: int | None = None,
+    overflow: str = "truncate",
     engine: str | None = None,
 ) -> Result:
     """Runs a command to its end.
@@ -91,7 +96,16 @@ def run(
             checked, pipes = (None, stdout, stderr), Pipes()
         else:
             checked = check_streams((stdin, stdout, stderr))
-    if cancel is None and wait_delay is None and (checked is None or not is_copied(checked)):
+    plain = (
+        wait_delay is None
+        and cancel is None
+        and grace is None
+        and kill is None
+        and idle_timeout is None
+        and max_output is None
+        and overflow == "truncate"
+    )
+    if plain and (checked is None or not is_copied(checked)):
         child = _core.new_child()
         streams: Pipes | None = None
         try:
@@ -126,8 +140,13 @@ def run(
         exec_fd=exec_fd,
         attr=attr,
         timeout=timeout,
+        idle_timeout=idle_timeout,
         cancel=cancel,
+        grace=grace,
+        kill=kill,
         wait_delay=wait_delay,
+        max_output=max_output,
+        overflow=overflow,
         encoding=encoding,
         errors=errors,
         engine=engine,

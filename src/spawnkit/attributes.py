@@ -144,6 +144,10 @@ class SysProcAttr:
         """Refused likewise."""
         raise AttributeError(f"SysProcAttr is immutable: {name!r} cannot be deleted")
 
+    def replace(self, **changes: object) -> SysProcAttr:
+        """A copy with some fields changed; raises as the class does."""
+        return _rebuild({**self._fields(), **changes})
+
     def _fields(self) -> dict[str, object]:
         fields = {name: getattr(self, name) for name in self.__slots__ if name[0] != "_"}
         return {**fields, "rlimits": dict(self.rlimits)}

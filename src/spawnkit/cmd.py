@@ -47,8 +47,13 @@ _OPTIONS = (
     "exec_fd",
     "attr",
     "timeout",
+    "idle_timeout",
     "cancel",
+    "grace",
+    "kill",
     "wait_delay",
+    "max_output",
+    "overflow",
     "encoding",
     "errors",
     "engine",
@@ -101,14 +106,28 @@ class Cmd:
     timeout: seconds from the start until process and streams have to be over; then the process is
         killed, and `wait` raises TimeoutExpired, whatever its status. None or infinity: no limit; 0
         or less: over at once.
+    idle_timeout: the same, after so many seconds without any output; only output that comes
+        through us is heard (PIPE, a writer). None or infinity: it may be silent.
     cancel: a CancelToken, whose `cancel` ends the command: Cancelled. Or what to call with this Cmd
         at the timeout, in place of SIGKILL; it needs a timeout, and a wait_delay if the program may
         ignore it. ProcessDone raised in it means that the program had ended; any other exception is
         raised by `wait`. None: nothing but the timeout.
+    grace: seconds between SIGTERM and SIGKILL, when it has to end; with a `cancel` to call, between
+        that and SIGKILL. After Ctrl-C too. None: no SIGTERM.
+    kill: whom these signals reach. "process", or None: it alone. "group": its process group, which
+        it leads (setpgid(2); so Ctrl-C at the terminal does not reach it). "tree": that, and all
+        descendants, wherever they went, that are found in /proc by parentage or by the variable
+        SPAWNKIT_RUN, which their environment gets: `KillReport` says who was missed. Such a kill
+        takes up to half a second more.
     wait_delay: seconds from the timeout or cancellation until SIGKILL and the closing of pipes, and
         from the program's own end where a descendant holds its streams (WaitDelayError if it was
-        successful). 0 or less: at once. None: as long as it takes; after a kill by default, only
-        what is in the pipes is taken.
+        successful); with `grace`, from SIGKILL. 0 or less: at once. None: as long as it takes;
+        after a kill by default, only what is in the pipes is taken.
+    max_output: bytes that are kept of each stream with PIPE. None: all.
+    overflow: what is to happen beyond that. "truncate": the first and the last half of max_output
+        is kept, with a line between them; the program may write on. "kill": it is ended as at a
+        timeout, and what came first is its result, whatever its status. "error": it is ended, and
+        OutputLimitError raised.
     engine: "vfork", "vfork-waiting", "fork" or "posix_spawn"; None chooses. Where memory cannot be
         shared, "fork" serves for both of the first; `ProcessState.engine` says which one did.
 
@@ -135,8 +154,13 @@ class Cmd:
         exec_fd: File | None = None,
         attr: SysProcAttr | None = None,
         timeout: float | None = None,
+        idle_timeout: float | None = None,
         cancel: CancelToken | Callable[[Cmd], object] | None = None,
+        grace: float | None = None,
+        kill: str | None = None,
         wait_delay: float | None = None,
+        max_output: int | None = None,
+        overflow: str = "truncate",
         encoding: str | None = None,
         errors: str = "strict",
         engine: str | None = None,
@@ -154,8 +178,13 @@ class Cmd:
         self.exec_fd = exec_fd
         self.attr = attr
         self.timeout = timeout
+        self.idle_timeout = idle_timeout
         self.cancel = cancel
+        self.grace = grace
+        self.kill = kill
         self.wait_delay = wait_delay
+        self.max_output = max_output
+        self.overflow = overflow
         self.encoding = encoding
         self.errors = errors
         self.engine = engine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from time import monotonic_ns
 
 from .pipes import CHUNK, WIDE
 from .threads import start_thread
@@ -27,6 +28,7 @@ class Copier:
 
     Then it closes its end: a child whose output nobody takes any more gets SIGPIPE instead of
     waiting for ever, one whose input is over gets its end of file.
+    stream: its number. heard: when something came last, by time.monotonic_ns(); 0: nothing yet.
     over: it has finished. in_object: it is inside a method of the object, for who knows how long.
     error: what the object raised. at_end: a reader has nothing more to give.
     refused: the child closed its stdin before that.
@@ -39,9 +41,11 @@ class Copier:
         "at_end",
         "end",
         "error",
+        "heard",
         "in_object",
         "over",
         "refused",
+        "stream",
     )
 
     def __init__(
@@ -49,6 +53,8 @@ class Copier:
     ) -> None:
         """text: encoding and error handler for text objects. over_now: called at the end."""
         self.end = end
+        self.stream = end.stream
+        self.heard = 0
         self.error: BaseException | None = None
         self.over = self.at_end = False
         self.in_object = True  # until the thread runs
@@ -140,6 +146,7 @@ class Copier:
     def _chunks(self) -> Iterator[bytes]:
         take, size, seen = self.end.take, CHUNK, 0
         while data := take(size):
+            self.heard = monotonic_ns()
             yield data
             seen += len(data)
             if seen > WIDE and size != WIDE:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Env"]
 
+# By this variable the processes of a command are known whose `kill` reaches further than itself.
+# Of commands inside commands it has all marks, with slashes between them.
+MARK = b"SPAWNKIT_RUN"
+
 
 class Env:
     """An environment by its differences: ours, or an empty one, and what is to be changed.
@@ -205,6 +209,14 @@ def resolve(env: Environment | None, dir: bytes | None) -> tuple[bytes, int]:
             variables = _edited(variables, edit)
         return _join(variables)
     return encode_env(env)
+
+
+def marked(variables: tuple[bytes, int], mark: bytes) -> tuple[bytes, int]:
+    """The same strings with a mark in the variable MARK; those that are in it already stay."""
+    strings = _parse(*variables)
+    inherited = strings.get(MARK, b"").partition(b"=")[2]
+    _put(strings, MARK, inherited + b"/" + mark if inherited else mark)
+    return _join(strings)
 
 
 def as_dict(env: Environment | None, dir: bytes | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ Error
 ├── ExitError             it ran and was not successful
 ├── TimeoutExpired        it took too long                (a TimeoutError)
 ├── Cancelled             it was told to end before it did
+├── OutputLimitError      it wrote more than it was allowed
 ├── WaitDelayError        it is over, its streams are not
 ├── StatusLost            nobody can say how it ended     (a ChildProcessError)
 └── ProcessDone           it is over: nothing to signal   (a ProcessLookupError)
@@ -19,8 +20,10 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from .killing import KillReport
+    from .proctable import OtherProcess
     from .state import ProcessState
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "DotError",
     "Error",
     "ExitError",
+    "OutputLimitError",
     "ProcessDone",
     "SpawnError",
     "StatusLost",
@@ -189,7 +193,7 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
     Where it was the command's time (`timeout=` of `run`, `output`, `Cmd` and `Cmd.run`) the process
     has been ended and reaped; where it was that of a `wait(timeout=)` it is as it was.
 
-    timeout: the time that was allowed, in seconds.
+    timeout: the time that was allowed, in seconds. idle: it is the time without any output.
     stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
         nothing was captured, and from `wait(timeout=)`.
     state: its ProcessState; None from `wait(timeout=)`, where its program never ran (`stage`), and
@@ -197,6 +201,8 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         call, or another user's, which we may not signal). Of a program that ended by itself, at
         the action or while a descendant of its held the pipe, it is the program's own.
     stage: None once the program was running; else the step of its setup that had not returned.
+    kill: a KillReport; None where nothing was killed.
+    holders: an `OtherProcess` for each that still had its streams open when we closed ours.
 
     Go returns `context.DeadlineExceeded`, or the kill as an ExitError.
     """
@@ -218,11 +224,17 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         self.stderr = stderr
         self.state = state
         self.stage = stage
+        self.idle = False
+        self.kill: KillReport | None = None
+        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
-        """Says whether it was the program or its setup that took too long."""
+        """Says whether the program or its setup took too long, and who is left of it."""
+        if self.idle:
+            return f"{self.name}: silent for {self.timeout:g} s{_rest(self.kill, self.holders)}"
         where = "" if self.stage is None else f" before its program ran, at stage {self.stage!r}"
-        return f"{self.name}: not over after {self.timeout:g} s{where}"
+        rest = _rest(self.kill, self.holders)
+        return f"{self.name}: not over after {self.timeout:g} s{where}{rest}"
 
 
 class Cancelled(Error):  # noqa: N818 - the field's name for it
@@ -232,6 +244,7 @@ class Cancelled(Error):  # noqa: N818 - the field's name for it
         before the start.
     stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
         nothing was captured.
+    kill, holders: as in TimeoutExpired.
 
     Go returns `context.Canceled`.
     """
@@ -249,10 +262,46 @@ class Cancelled(Error):  # noqa: N818 - the field's name for it
         self.state = state
         self.stdout = stdout
         self.stderr = stderr
+        self.kill: KillReport | None = None
+        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
-        """The program and that it was cancelled."""
-        return f"{self.name}: cancelled"
+        """The program, that it was cancelled, and who is left of it."""
+        return f"{self.name}: cancelled{_rest(self.kill, self.holders)}"
+
+
+class OutputLimitError(Error):
+    """The program wrote more than `max_output` to a captured stream, with overflow="error".
+
+    limit: the `max_output`, in bytes.
+    stdout, stderr: what came first of each, up to the limit: bytes, or str where an encoding was
+        given; None where nothing was captured.
+    state: its ProcessState; None where the kill did not take effect within a second.
+    kill, holders: as in TimeoutExpired.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: int,
+        state: ProcessState | None = None,
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
+    ) -> None:
+        """`name` is the program as the caller wrote it."""
+        super().__init__(name, limit, state, stdout, stderr)
+        self.name = name
+        self.limit = limit
+        self.state = state
+        self.stdout = stdout
+        self.stderr = stderr
+        self.kill: KillReport | None = None
+        self.holders: Sequence[OtherProcess] = ()
+
+    def __str__(self) -> str:
+        """The program, the limit, and who is left of it."""
+        rest = _rest(self.kill, self.holders)
+        return f"{self.name}: more than {self.limit} bytes of output{rest}"
 
 
 class WaitDelayError(Error):
@@ -264,6 +313,9 @@ class WaitDelayError(Error):
     state: its ProcessState.
     stdout, stderr: what had been captured until then: bytes, or str where an encoding was given;
         None where nothing was captured.
+    holders: an `OtherProcess` for each that still had its streams open when we closed ours: empty
+        where they were another user's, or gone a moment later.
+    kill: a KillReport, where `kill` reaches further than the process; else None.
 
     Go's `exec.ErrWaitDelay`.
     """
@@ -283,10 +335,13 @@ class WaitDelayError(Error):
         self.state = state
         self.stdout = stdout
         self.stderr = stderr
+        self.kill: KillReport | None = None
+        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
-        """The program and how long its streams were given."""
-        return f"{self.name}: its streams were still open {self.delay:g} s after its end"
+        """The program, how long its streams were given, and who holds them."""
+        rest = _rest(self.kill, self.holders)
+        return f"{self.name}: its streams were still open {self.delay:g} s after its end{rest}"
 
 
 class StatusLost(Error, ChildProcessError):  # noqa: N818 - the field's name for it
@@ -299,3 +354,24 @@ class StatusLost(Error, ChildProcessError):  # noqa: N818 - the field's name for
 
 class ProcessDone(Error, ProcessLookupError):  # noqa: N818 - the field's name for it
     """The process is over or the handle was released. Go's `os.ErrProcessDone`."""
+
+
+_NAMED = 5  # processes in one message
+
+
+def _rest(kill: KillReport | None, holders: Sequence[OtherProcess]) -> str:
+    """What a message says of processes that are left."""
+    text = ""
+    if kill is not None and kill.survivors:
+        text += f"; still alive: {_list(kill.survivors)}"
+    for stream in "stdout", "stderr":
+        those = [process for process in holders if stream in process.streams]
+        if those:
+            text += f"; its {stream} is held by {_list(those)}"
+    return text
+
+
+def _list(processes: Sequence[OtherProcess]) -> str:
+    shown = ", ".join(str(process) for process in processes[:_NAMED])
+    more = len(processes) - _NAMED
+    return f"{shown} and {more} more" if more > 0 else shown

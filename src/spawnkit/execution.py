@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .attributes import SysProcAttr
     from .plan import Arg
+    from .proctable import OtherProcess
     from .result import Text
     from .streams import Pipes
 
@@ -94,10 +95,18 @@ def _expired(
 ) -> TimeoutExpired:
     stage = _core.setup_stage(child)
     ended = end(child)
+    holders: list[OtherProcess] = []
     if streams is not None:
+        pipes = _core.open_pipes(streams.pump)
+        if pipes:
+            from .proctable import name_holders
+
+            holders = name_holders(pipes)
         _core.drain_pump(streams.pump)
         _gather(streams, result)
     if text is not None:
         result.decode_somehow(text)
     state = result.state if ended and stage is None and child.status_known else None
-    return TimeoutExpired(os.fsdecode(name), timeout, result.stdout, result.stderr, state, stage)
+    error = TimeoutExpired(os.fsdecode(name), timeout, result.stdout, result.stderr, state, stage)
+    error.holders = holders
+    return error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 from _thread import RLock
 
 from . import _core
@@ -43,6 +44,11 @@ class PipeEnd(io.RawIOBase):
         self._pump, self._guard = pump, guard
         _core.hold_end(pump, stream)
         self._fd: int = pump.ours[stream]
+
+    @property
+    def stream(self) -> int:
+        """0 for stdin, 1 for stdout, 2 for stderr."""
+        return self._stream
 
     def readable(self) -> bool:
         """Is it stdout or stderr?"""
@@ -117,6 +123,19 @@ class PipeEnd(io.RawIOBase):
                 return
             self._left = _core.left_in_end(self._pump, self._stream)
             _core.stop_end(self._pump, self._stream)
+
+    def pipe_if_open(self) -> int | None:
+        """The pipe's inode, if somebody may still write into it."""
+        try:
+            self._enter()
+        except ValueError:
+            return None
+        try:
+            poll = select.poll()
+            poll.register(self._fd, 0)  # a hang-up is told unasked
+            return None if poll.poll(0) else os.fstat(self._fd).st_ino
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Closes it; the descriptor goes with the last thread that is using it."""

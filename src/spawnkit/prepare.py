@@ -8,7 +8,7 @@ import sys
 # opened, and then no module's either.
 from . import explain, streams  # noqa: F401
 from .attributes import SysProcAttr
-from .environment import resolve
+from .environment import marked, resolve
 from .lookpath import find_program
 from .plan import STANDARD, check_engine, descriptor, encode, encode_args, is_script, pack
 
@@ -34,12 +34,14 @@ def prepare(
     attr: SysProcAttr | None,
     engine: str | None,
     opened: streams.Pipes | None = None,
+    mark: bytes | None = None,
 ) -> Prepared:
     """The plan, the engine's number, and the streams, None where there is nothing to open.
 
     checked: the three streams as `check_streams` returns them; None: all inherited.
     All input is checked before PATH is searched, and PATH is searched before anything is opened.
-    opened: streams some of which are open already. Raises ValueError, TypeError and SpawnError.
+    opened: streams some of which are open already. mark: put into the environment.
+    Raises ValueError, TypeError and SpawnError.
     """
     argv, program, exec_number = what_to_run(args, path, exec_fd)
     directory = None if dir is None else encode_dir(dir)
@@ -51,6 +53,8 @@ def prepare(
     number = 0 if engine is None else check_engine(engine, directory, attr, exec_number)
     # Last of the checks: the PWD that comes with a directory may need getcwd(2).
     variables = resolve(env, directory)
+    if mark is not None:
+        variables = marked(variables, mark)
     if path is None and exec_fd is None and b"/" not in program:
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)

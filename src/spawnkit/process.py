@@ -304,6 +304,12 @@ def give_up(process: Process) -> None:
     end(process._child)
 
 
+def leave_to_orphans(process: Process) -> None:
+    """Gives up the handle of one that was found; if it is our child a later spawn reaps it."""
+    adopt(process._child)
+    process._over = _RELEASED
+
+
 def _files(
     files: Sequence[File | None] | Mapping[int, File | None] | None,
 ) -> dict[int, int | None]:

@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from .killing import KillReport
     from .state import ProcessState
 
     Text: TypeAlias = tuple[str, str]  # encoding, error handler
@@ -19,11 +20,23 @@ class Result:
     state: a ProcessState.
     stdout, stderr: bytes, or str where an encoding was asked for; None for a stream that was not
         captured.
+    stdout_dropped, stderr_dropped: how many bytes `max_output` has left out; where there are such,
+        a line in their place says so, unless the command was ended for them (overflow="kill").
+    truncated: is there anything that was left out?
+    kill: a KillReport, where the command was killed and no exception says so (overflow="kill").
     broken_pipe: the program closed its stdin, or ended, before it had read all of its input. Not
         an error: a program need not read it.
     """
 
-    __slots__ = ("broken_pipe", "state", "stderr", "stdout")
+    __slots__ = (
+        "broken_pipe",
+        "kill",
+        "state",
+        "stderr",
+        "stderr_dropped",
+        "stdout",
+        "stdout_dropped",
+    )
 
     def __init__(
         self,
@@ -37,9 +50,17 @@ class Result:
         self.stdout = stdout
         self.stderr = stderr
         self.broken_pipe = broken_pipe
+        self.stdout_dropped = self.stderr_dropped = 0
+        self.kill: KillReport | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Was some of the output left out?"""
+        return bool(self.stdout_dropped or self.stderr_dropped)
 
     def _key(self) -> tuple[object, ...]:
-        return self.state, self.stdout, self.stderr, self.broken_pipe
+        dropped = self.stdout_dropped, self.stderr_dropped
+        return self.state, self.stdout, self.stderr, self.broken_pipe, dropped
 
     def __eq__(self, other: object) -> bool:
         """Equal when state and outputs are."""
@@ -51,8 +72,9 @@ class Result:
 
     def __repr__(self) -> str:
         """Result(<ProcessState …>, stdout=…, stderr=…)."""
-        broken = ", broken_pipe=True" if self.broken_pipe else ""
-        return f"Result({self.state!r}, stdout={self.stdout!r}, stderr={self.stderr!r}{broken})"
+        more = ", broken_pipe=True" if self.broken_pipe else ""
+        more += ", truncated=True" if self.truncated else ""
+        return f"Result({self.state!r}, stdout={self.stdout!r}, stderr={self.stderr!r}{more})"
 
     def decode(self, text: Text) -> None:
         """Turns what was captured into str; UnicodeDecodeError as the error handler says."""

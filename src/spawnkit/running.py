@@ -5,15 +5,22 @@ from __future__ import annotations
 import errno
 from _thread import allocate_lock
 
-from . import _core
-from .cancel import CancelToken
+from . import _core, killing
 from .children import LOCKED, end
-from .errors import Cancelled, ExitError, SpawnError, TimeoutExpired, WaitDelayError
+from .ending import Ending
+from .errors import (
+    Cancelled,
+    ExitError,
+    OutputLimitError,
+    SpawnError,
+    TimeoutExpired,
+    WaitDelayError,
+)
 from .execution import execute, grace_for
 from .prepare import prepare
 from .process import Process, give_up, started
 from .result import Result, check_text
-from .streams import Streams, check_streams, is_copied
+from .streams import NAMES, Streams, check_streams, is_copied
 from .threads import start_thread
 
 TYPE_CHECKING = False
@@ -68,12 +75,10 @@ class Running:
         """Checks what can be checked. Raises ValueError, TypeError, and Cancelled."""
         # Not the Cmd itself, which has this: what nobody uses is to go without a collector.
         self._name = cmd.name
-        self._attr = cmd.attr
-        self._wait_delay = cmd.wait_delay
         self._early = cmd._streams
         self._ends = cmd._ends
         self._kept = kept
-        self._timeout = timeout
+        self._scope: killing.Scope | None = None
         self._process: Process | None = None
         self._streams: Streams | None = None
         self._supervision: Supervision | None = None
@@ -81,35 +86,19 @@ class Running:
         self._begun = self._over = False  # has that thread begun, has it come to its end?
         self._failure: BaseException | None = None  # what ended that thread
         try:
-            self._deadline = _core.deadline_after(timeout)
-            _core.deadline_after(cmd.wait_delay, "wait_delay")
             self._text: Text | None = check_text(cmd.encoding, cmd.errors)
-            self._watched = self._check_cancel(cmd) or self._deadline != _core.FOREVER
             self._checked: CheckedThree | None = None
             if three[0] is not None or three[1] is not None or three[2] is not None:
                 self._checked = check_streams(three)
+            self._ending = Ending(cmd, timeout, self._checked)
         except BaseException:
             self._close()
             raise
 
-    def _check_cancel(self, cmd: Cmd) -> bool:
-        """Is there a token?"""
-        if cmd.cancel is None:
-            return False
-        if isinstance(cmd.cancel, CancelToken):
-            if cmd.cancel.cancelled:
-                raise Cancelled(cmd.name)
-            return True
-        if not callable(cmd.cancel):
-            raise TypeError(f"cancel: a CancelToken or something to call, not {cmd.cancel!r}")
-        if self._timeout is None:
-            raise ValueError("cancel: what is to be done at the timeout, but there is none")
-        return False
-
     def is_simple(self, cmd: Cmd) -> bool:
         """Can `execute` do it?"""
         copied = self._checked is not None and is_copied(self._checked)
-        return cmd.cancel is None and cmd.wait_delay is None and not cmd._ends and not copied
+        return self._ending.is_plain and not cmd._ends and not copied
 
     def _prepare(self, cmd: Cmd) -> tuple[bytes, int, Streams | None]:
         plan, engine, streams = prepare(
@@ -121,15 +110,26 @@ class Running:
             cmd.extra_files,
             cmd.fd_map,
             cmd.exec_fd,
-            cmd.attr,
+            self._ending.attr,
             cmd.engine,
             self._early,
+            self._ending.mark,
         )
         assert streams is None or isinstance(streams, Streams)
         self._streams = streams
-        if self._kept and streams is not None:
-            _core.keep_ends(streams.pump, 2, self._kept)
+        if streams is not None:
+            self._keep_ends(streams)
         return plan, engine, streams
+
+    def _keep_ends(self, streams: Streams) -> None:
+        limit = self._ending.limit
+        if limit:
+            # Beyond a limit that ends the command too: until it has ended it may write on.
+            ends = (limit + 1) // 2 if self._ending.overflow == "truncate" else limit
+            for stream in 1, 2:
+                _core.keep_ends(streams.pump, stream, ends)
+        if self._kept:
+            _core.keep_ends(streams.pump, 2, min(self._kept, limit or self._kept))
 
     def execute(self, cmd: Cmd, check: bool) -> ProcessState:
         """The short way, from start to end."""
@@ -143,8 +143,8 @@ class Running:
                 engine,
                 streams,
                 cmd.args[0],
-                self._timeout,
-                self._deadline,
+                self._ending.timeout,
+                self._ending.deadline,
                 check,
                 cmd.attr,
                 self._text,
@@ -173,34 +173,40 @@ class Running:
         try:
             plan, engine, streams = self._prepare(cmd)
             pumped = streams is not None and (streams.fed or any(streams.captures))
-            if pumped or self._watched or (streams is not None and streams.copied):
+            watched = self._ending.is_watched
+            process = Process(_core.new_child(), cmd.name)
+            self._scope = self._ending.scope(process._child)
+            if pumped or watched or (streams is not None and streams.copied):
                 if streams is None:
                     streams = self._streams = Streams()
-                self._supervise(cmd, streams)
-            self._process = Process(_core.new_child(), cmd.name)
-            if not started(self._process, plan, engine, self._deadline):
-                child = self._process._child
+                self._supervise(cmd, streams, self._scope)
+            self._process = process
+            if not started(process, plan, engine, self._ending.deadline):
+                child = process._child
                 stage = _core.stage_name(child.stage) if child.pid else LOCKED
-                raise TimeoutExpired(cmd.name, self._timeout or 0.0, stage=stage)
+                raise TimeoutExpired(cmd.name, self._ending.timeout or 0.0, stage=stage)
             cmd.process = self._process
             cmd._running = self
             if streams is not None:
                 _core.streams_started(streams.pump)
             if self._supervision is not None:
-                self._supervision.begin(self._process._child, self._deadline)
-                if in_background and (pumped or self._watched):
+                self._supervision.begin(process._child, self._ending.deadline)
+                if in_background and (pumped or watched):
                     self._look_after_it()
         except BaseException:
             if self._process is not None:
+                child = self._process._child
+                if self._scope is not None and self._scope.is_wide and _core.is_running(child):
+                    self._scope.kill()
                 give_up(self._process)
             cmd.process = cmd._running = None
             self._close()
             raise
 
-    def _supervise(self, cmd: Cmd, streams: Streams) -> None:
+    def _supervise(self, cmd: Cmd, streams: Streams, scope: killing.Scope) -> None:
         from .supervise import Supervision
 
-        self._supervision = Supervision(cmd, streams, self._text)
+        self._supervision = Supervision(cmd, streams, self._text, self._ending, scope)
 
     def _look_after_it(self) -> None:
         supervision = self._supervision
@@ -264,7 +270,7 @@ class Running:
             if state is not None:  # it is None for a process that could not be killed
                 cmd.result = result
             problem = self._raise_cancellation(result)
-            failed = check and state is not None and not state.success
+            failed = check and state is not None and not state.success and result.kill is None
             if self._kept and not failed and problem is None:
                 result.stderr = None  # it was for an error, and there is none
             self._decode(result, somehow=failed or problem is not None)
@@ -282,8 +288,11 @@ class Running:
     def _take_result(self, state: Any) -> Result:
         result = Result(state)
         if self._streams is not None:
-            result.stdout = self._streams.output(1)
-            result.stderr = self._streams.output(2)
+            for stream in 1, 2:
+                setattr(result, NAMES[stream], self._streams.output(stream))
+                if self._ending.limit and self._streams.captures[stream - 1]:
+                    dropped = _core.left_out(self._streams.pump, stream)
+                    setattr(result, f"{NAMES[stream]}_dropped", dropped)
             result.broken_pipe = self._streams.refused
         if self._supervision is not None:
             result.broken_pipe |= self._supervision.refused
@@ -291,23 +300,37 @@ class Running:
 
     def _raise_cancellation(self, result: Result) -> BaseException | None:
         """Raises it, or returns what else went wrong with the streams."""
-        name, supervision = self._name, self._supervision
+        name, supervision, ending = self._name, self._supervision, self._ending
         if supervision is None:
             return None
+        why = supervision.cancelled
         if supervision.action_error is not None:
             self._decode(result, somehow=True)
             raise supervision.action_error
-        if supervision.cancelled:
+        if why == "max_output" and ending.overflow == "kill":
+            result.kill = supervision.killed or killing.KillReport(ending.kill, 0)
+            return supervision.copy_error
+        if why:
             self._decode(result, somehow=True)
-            if supervision.cancelled == "timeout":
-                raise TimeoutExpired(
-                    name, self._timeout or 0.0, result.stdout, result.stderr, result.state
-                )
-            raise Cancelled(name, result.state, result.stdout, result.stderr)
+            outputs = result.stdout, result.stderr
+            error: Cancelled | TimeoutExpired | OutputLimitError
+            if why == "token":
+                error = Cancelled(name, result.state, *outputs)
+            elif why == "max_output":
+                error = OutputLimitError(name, ending.limit, result.state, *outputs)
+            else:
+                idle = why == "idle_timeout"
+                seconds = ending.idle_timeout if idle else ending.timeout
+                error = TimeoutExpired(name, seconds or 0.0, *outputs, result.state)
+                error.idle = idle
+            error.kill, error.holders = supervision.killed, supervision.holders
+            raise error
         if supervision.cut and result.state is not None:
             self._decode(result, somehow=True)
-            delay = max(0.0, self._wait_delay or 0.0)
-            return WaitDelayError(name, delay, result.state, result.stdout, result.stderr)
+            delay = max(0.0, ending.wait_delay or 0.0)
+            late = WaitDelayError(name, delay, result.state, result.stdout, result.stderr)
+            late.kill, late.holders = supervision.killed, supervision.holders
+            return late
         return supervision.copy_error
 
     def _decode(self, result: Result, somehow: bool) -> None:
@@ -318,10 +341,30 @@ class Running:
         """Ends the process, whatever it is doing, and closes everything."""
         state = None
         if self._process is not None:
-            end(self._process._child, grace_for(error, self._attr))
+            self._end(error)
             state = self._process.note_end()
         self._close()
         return state
+
+    def _end(self, error: BaseException) -> None:
+        """Ends the process, and whoever else the kill is to reach."""
+        assert self._process is not None
+        child, scope, ending = self._process._child, self._scope, self._ending
+        grace = grace_for(error, ending.attr)
+        if isinstance(error, KeyboardInterrupt) and ending.grace is not None:
+            grace = ending.grace
+        wide = scope is not None and scope.is_wide
+        try:
+            if scope is not None and grace and ending.grace is not None:
+                scope.ask()
+            if wide and grace:
+                _core.wait(child, _core.deadline_after(grace))
+        finally:
+            try:
+                if scope is not None and wide:
+                    scope.kill()
+            finally:
+                end(child, 0.0 if wide else grace)
 
     def _close(self) -> None:
         if self._supervision is not None:
@@ -330,6 +373,9 @@ class Running:
                 if self._begun:  # else it will find out before it does anything
                     self._finished.acquire(timeout=_PATIENCE)
             self._supervision.close()
+        if self._scope is not None:
+            self._scope.close()
+            self._scope = None  # what is closed is not killed again
         for streams in (self._streams, self._early):
             if streams is not None:
                 streams.close()

@@ -1,12 +1,15 @@
 """Supervision: sees one command to its end, streams and all, in Go's order of things.
 
-    running ──time over, token──▶ cancelled ──wait_delay──▶ killed ──1 s──▶ given up
-       │                              │                        │
-       └────────── its process ends ──┴────────────────────────┘
-                        │
-                        ▼
-                   draining ──wait_delay──▶ cutting ──1 s──▶ over
-                        └───── streams end ───────┴──────────▶ over
+    running ──time over, silence, token, too much──▶ asked ──grace──▶ killed ──1 s──▶ given up
+       │                                               │                 │
+       └───────────────── its process ends ────────────┴─────────────────┘
+                                 │
+                                 ▼
+                            draining ──wait_delay──▶ cutting ──1 s──▶ over
+                                 └───── streams end ───────┴──────────▶ over
+
+Where a kill reaches further than the process, a process that ends when it is asked leaves the
+others what is left of the grace; then whoever is found is killed.
 
 Signals go out before pipes are closed: a program is to die of what was decided, not of SIGPIPE.
 Follows `Wait`, `watchCtx` and `awaitGoroutines` of Go's os/exec/exec.go, without a thread for the
@@ -17,17 +20,21 @@ into C, which sleeps on the streams, the process, the deadline, and a bell that 
 from __future__ import annotations
 
 from _thread import RLock, get_ident
+from time import monotonic_ns
 
 from . import _core
-from .cancel import CancelToken
-from .children import KILL, adopt
+from .children import adopt
 from .copying import Copier
 from .errors import ProcessDone
+from .proctable import name_holders
 from .threads import let_go, start_thread, with_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cmd import Cmd
+    from .ending import Ending
+    from .killing import KillReport, Scope
+    from .proctable import OtherProcess
     from .result import Text
     from .streams import Streams
 
@@ -35,31 +42,41 @@ if TYPE_CHECKING:
 # we go on without it: a call must end.
 _PATIENCE = 1.0
 
+# How often the others of a group or tree are looked after, when the process itself has ended.
+_LOOK_AGAIN = 0.05
+
 
 class Supervision:
     """One command from its start to the end of its streams. `see_through` does the work.
 
     Resumable: `see_through` may be left by its limit or an exception and called again.
-    cancelled: "timeout" or "token", if the command was cut short by it.
-    action_error: what the caller's action raised. cut: streams were closed before their end.
+    cancelled: "timeout", "idle_timeout", "token" or "max_output", if the command was cut short by
+        it. killed: what the kill reached, if there was one.
+    action_error: what the caller's action raised. cut: streams were closed before their end;
+        holders: by whom they were held then.
     """
 
-    def __init__(self, cmd: Cmd, streams: Streams, text: Text | None) -> None:
+    def __init__(
+        self, cmd: Cmd, streams: Streams, text: Text | None, ending: Ending, scope: Scope
+    ) -> None:
         """Makes the bell and the copiers; SpawnError. Nothing runs yet."""
         self.cancelled: str | None = None
+        self.killed: KillReport | None = None
         self.action_error: BaseException | None = None
         self.cut = False
+        self.holders: list[OtherProcess] = []
         self.mask: object = None  # what the action runs with, where that is not the thread's own
         self._streams = streams
-        self._token = cmd.cancel if isinstance(cmd.cancel, CancelToken) else None
-        self._action = cmd.cancel if self._token is None else self._token.action
+        self._token, self._action = ending.token, ending.action
         self._cmd = None if self._action is None else cmd  # no cycle where none is needed
-        self._wait_delay = cmd.wait_delay
+        self._ending, self._scope = ending, scope
         self._child: _core.Child = None
         self._deadline = self._due = _core.FOREVER  # of the command; of the present phase
-        self._asked = False  # the action has been taken
+        self._delay_ends = _core.FOREVER  # of the streams, once something has ended
+        self._kill_at = _core.FOREVER  # once it was asked to end
+        self._heard = 0  # when it was started, or said something last
+        self._asked = False  # told to end, whether by signal or by the caller's action
         self._act_until: int | None = None
-        self._killed = False
         self._ended = False  # the process is reaped, or given up
         self._pumped = False  # the streams that C serves have ended
         self._cutting = False
@@ -68,6 +85,8 @@ class Supervision:
         self._inside: int | None = None  # the thread that is in `see_through`
         self._acting = False  # the action has not returned
         _core.open_pump(streams.pump, _core.BELL)
+        if ending.idle_timeout is not None or ending.limit:
+            _core.be_attentive(streams.pump, ending.limit if ending.overflow != "truncate" else 0)
         self.copiers = [Copier(end, obj, text, self.ring_at_last) for end, obj in streams.copied]
 
     @property
@@ -99,7 +118,9 @@ class Supervision:
     def begin(self, child: _core.Child, deadline: int) -> None:
         """The program runs: starts copying, and watching the token."""
         self._child = child
-        self._deadline = self._due = deadline
+        self._deadline = deadline
+        self._heard = monotonic_ns()
+        self._due = self._time_to_look()
         for copier in self.copiers:
             copier.start()
         if self._token is not None:
@@ -160,6 +181,8 @@ class Supervision:
                 self._nobody_reads()
             elif outcome == _core.OK:
                 self._pumped = True
+            elif outcome == _core.OVER:
+                self._cancel("max_output")
             elif outcome not in (_core.WOKEN, _core.EXITED):
                 _core.raise_for(outcome, self._child, None)
         return True
@@ -179,6 +202,8 @@ class Supervision:
         return self._stopped
 
     def _is_over(self) -> bool:
+        if self._asked and self._scope.is_wide and self.killed is None and self.cancelled:
+            return False  # others of its group or tree may be left
         return self._ended and self._pumped and all(copier.over for copier in self.copiers)
 
     def _action_is_late(self) -> bool:
@@ -202,28 +227,69 @@ class Supervision:
             return  # `_all_done` sees to it
         if self._cutting:
             self._leave_behind()
-        elif self._ended:
-            if not self._asked and self._due == self._deadline:
-                self._asked, self.cancelled = True, "timeout"
+        elif self.killed is not None:
+            if not self._ended:
+                # Inside an uninterruptible system call: a later spawn reaps it.
+                adopt(self._child)
+                self._ended = True
             self._cut()
-        elif not self._asked:
+        elif self._asked:
+            self._grace_is_over()
+        elif _core.is_past(self._deadline):
             self._cancel("timeout")
-        elif not self._killed:
+        elif self._ended and _core.is_past(self._delay_ends):
+            if self._scope.is_wide:
+                self.killed = self._scope.kill()
+            self._cut()
+        elif self._is_silent():
+            self._cancel("idle_timeout")
+        else:
+            self._due = self._time_to_look()
+
+    def _grace_is_over(self) -> None:
+        """Or, where others than the process are given one, it is time to look after them."""
+        if not self._ended:
+            self._kill()
+        elif not self._scope.is_wide:
+            self._cut()
+        elif _core.is_past(self._kill_at) or self._scope.is_empty():
             self._kill()
         else:
-            # Inside an uninterruptible system call: a later spawn reaps it.
-            adopt(self._child)
-            self._ended = True
-            self._cut()
+            self._due = _earlier(self._kill_at, _core.deadline_after(_LOOK_AGAIN))
+
+    def _time_to_look(self) -> int:
+        """While it runs, and while its streams end: when something may have to be done."""
+        idle = self._ending.idle_timeout
+        due = self._deadline
+        if idle is not None:
+            due = _earlier(due, self._last_heard() + int(idle * 1e9))
+        return _earlier(due, self._delay_ends) if self._ended else due
+
+    def _last_heard(self) -> int:
+        times = [copier.heard for copier in self.copiers if not copier.feeds]
+        return max(self._heard, _core.last_heard(self._streams.pump), *times)
+
+    def _is_silent(self) -> bool:
+        idle = self._ending.idle_timeout
+        return idle is not None and _core.is_past(self._last_heard() + int(idle * 1e9))
 
     def _cancel(self, why: str) -> None:
+        if self._asked:
+            return
         self._asked, self.cancelled = True, why
-        if self._ended:
+        if self._ended and not self._scope.is_wide:
             self._cut()
             return
-        self._delay_ends = self._due = _core.deadline_after(self._wait_delay)
-        if self._action is None:
+        grace, delay = self._ending.grace, self._ending.wait_delay
+        self._delay_ends = _core.deadline_after(delay)
+        if self._ended or (grace is None and self._action is None):
             self._kill()
+            return
+        self._kill_at = self._due = (
+            self._delay_ends if grace is None else _core.deadline_after(grace)
+        )
+        if self._action is None:
+            self._scope.ask()
             return
         # In a thread of its own: it may wait for the process, which may wait for us to read.
         mask = _core.current_mask() if self.mask is None else self.mask
@@ -236,7 +302,7 @@ class Supervision:
 
     def _act(self) -> None:
         try:
-            self._action(self._cmd)  # type: ignore[operator, arg-type, misc]
+            self._action(self._cmd)  # type: ignore[misc, arg-type]
         except ProcessDone:
             self.cancelled = None  # it was over before: nothing to complain about
         except BaseException as error:
@@ -252,24 +318,33 @@ class Supervision:
         self.ring_at_last()
 
     def _kill(self) -> None:
-        self._killed = True
-        _core.signal(self._child, KILL)
-        self._due = _core.deadline_after(_PATIENCE)
+        self.killed = self._scope.kill()
+        if self._ending.grace is not None:
+            self._delay_ends = _core.deadline_after(self._ending.wait_delay)
+        if self._ended:
+            self._streams_may_end()
+        else:
+            self._due = _core.deadline_after(_PATIENCE)
 
     def _process_ended(self) -> None:
         if self._ended:
             return
         self._ended = True
         if not self._asked:
-            self._due = self._deadline
-            delay_ends = _core.deadline_after(self._wait_delay)
-            if self._due == _core.FOREVER or _core.FOREVER != delay_ends < self._due:
-                self._due = delay_ends
-        elif self._killed:
-            # Killed by the clock (after a delay that is over), or at once (the delay is its own).
-            self._due = self._delay_ends
-            if self._wait_delay is None:
-                self._cut()
+            self._delay_ends = _core.deadline_after(self._ending.wait_delay)
+            self._due = self._time_to_look()
+        elif self.killed is not None:
+            self._streams_may_end()
+        elif self._scope.is_wide:
+            self._due = _core.NOW  # to look after the others
+        elif self._ending.grace is not None and self._ending.wait_delay is not None:
+            self._due = _core.deadline_after(self._ending.wait_delay)
+
+    def _streams_may_end(self) -> None:
+        """After the kill: in their own time, or at once, taking what is in them."""
+        self._due = self._delay_ends
+        if self._ending.wait_delay is None:
+            self._cut()
 
     def _nobody_reads(self) -> None:
         """What a blocked reader may still give nobody will read: it is not waited for."""
@@ -281,6 +356,7 @@ class Supervision:
 
     def _cut(self) -> None:
         """Takes what is in the pipes now, and ends the streams."""
+        self.holders = self._who_holds()
         if not self._pumped:
             self._pumped = self.cut = True
             _core.drain_pump(self._streams.pump)
@@ -295,8 +371,24 @@ class Supervision:
                 else:
                     copier.end.finish()
 
+    def _who_holds(self) -> list[OtherProcess]:
+        """Who has the other ends of the streams that have not ended."""
+        pipes = {} if self._pumped else _core.open_pipes(self._streams.pump)
+        for copier in self.copiers:
+            inode = None if copier.over or copier.feeds else copier.end.pipe_if_open()
+            if inode is not None:
+                pipes[inode] = copier.stream
+        return name_holders(pipes)
+
     def _leave_behind(self) -> None:
         """Readers and writers of the caller's that do not return."""
         for copier in self.copiers:
             copier.end.close()
             copier.over = True
+
+
+def _earlier(one: int, other: int) -> int:
+    """The earlier of two deadlines."""
+    if one == _core.FOREVER or other == _core.FOREVER:
+        return max(one, other)
+    return min(one, other)

@@ -1,0 +1,174 @@
+"""What /proc says about other processes: who descends from whom, and who holds a pipe.
+
+A process is told from another that has the same pid later by its start time: field 22 of
+/proc/PID/stat, in ticks since the machine's start (proc(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PROC = "/proc"
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SHOWN = 100  # characters of a command line
+_GONE = frozenset("ZX")
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+class OtherProcess:
+    """A process that is not the command's own: a survivor, or one that holds its streams.
+
+    pid: its process id. command: its arguments as one line, cut to 100 characters, or its name in
+    brackets where it has none; "" where it was gone before it could be asked.
+    streams: which of the command's streams it holds ("stdout", "stderr"); empty if that is not
+    the question.
+    """
+
+    __slots__ = ("command", "pid", "streams")
+
+    def __init__(self, pid: int, command: str, streams: tuple[str, ...] = ()) -> None:
+        """See the class."""
+        self.pid = pid
+        self.command = command
+        self.streams = streams
+
+    def _key(self) -> tuple[object, ...]:
+        return self.pid, self.command, self.streams
+
+    def __eq__(self, other: object) -> bool:
+        """By value."""
+        return self._key() == other._key() if isinstance(other, OtherProcess) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By value."""
+        return hash(self._key())
+
+    def __str__(self) -> str:
+        """Such as "pid 42 'sleep 100'"."""
+        return f"pid {self.pid} {self.command!r}" if self.command else f"pid {self.pid}"
+
+    def __repr__(self) -> str:
+        """OtherProcess(42, 'sleep 100', ('stdout',))."""
+        streams = f", {self.streams!r}" if self.streams else ""
+        return f"OtherProcess({self.pid}, {self.command!r}{streams})"
+
+
+class Entry:
+    """One line of the table."""
+
+    __slots__ = ("group", "parent", "pid", "session", "start", "state")
+
+    def __init__(self, pid: int, fields: list[bytes]) -> None:
+        """fields: of /proc/PID/stat, from the third on."""
+        self.pid = pid
+        self.state = chr(fields[0][0])
+        self.parent, self.group, self.session = map(int, fields[1:4])
+        self.start = int(fields[19])
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What no other process has, now or later."""
+        return self.pid, self.start
+
+    @property
+    def is_gone(self) -> bool:
+        """Has it ended, though nobody may have waited for it?"""
+        return self.state in _GONE
+
+
+def now() -> int:
+    """The time in the unit of `Entry.start`, rounded down."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+
+
+def look(pid: int) -> Entry | None:
+    """One process; None where there is none."""
+    data = _read(pid, "stat")
+    # The second field is the name, in parentheses, and may contain any of them and spaces.
+    fields = data[data.rfind(b")") + 2 :].split() if data else []
+    return Entry(pid, fields) if len(fields) > 19 else None
+
+
+def scan() -> Iterator[Entry]:
+    """All processes that we can see, one by one: among thousands that fight for the processor it
+    takes its time. Raises OSError where /proc is not mounted.
+    """
+    return (entry for pid in list(_pids()) if (entry := look(pid)) is not None)
+
+
+def environ_of(pid: int) -> bytes:
+    """The environment it was started with; empty where we may not look (proc(5), ptrace(2))."""
+    return _read(pid, "environ")
+
+
+def describe(pid: int, streams: tuple[str, ...] = ()) -> OtherProcess:
+    """Its pid and command."""
+    words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    command = os.fsdecode(words)
+    if not command:
+        name = os.fsdecode(_read(pid, "comm").rstrip(b"\n"))
+        command = f"[{name}]" if name else ""
+    if len(command) > _SHOWN:
+        command = command[: _SHOWN - 1] + "…"
+    return OtherProcess(pid, command, streams)
+
+
+def name_holders(pipes: dict[int, int]) -> list[OtherProcess]:
+    """Who, but us, has these pipes open: {inode: number of the stream}.
+
+    Only processes whose descriptors we may see: our own user's, or everyone's for root. Empty
+    where /proc is not mounted.
+    """
+    if not pipes:
+        return []
+    wanted = {f"pipe:[{inode}]": _STREAMS[stream] for inode, stream in pipes.items()}
+    found = []
+    try:
+        pids = list(_pids())
+    except OSError:
+        return []
+    for pid in pids:
+        if pid == os.getpid():
+            continue
+        streams = {wanted[link] for link in _links(pid) if link in wanted}
+        if streams:
+            found.append(describe(pid, tuple(sorted(streams, reverse=True))))
+    return found
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir(_PROC) if name.isdigit())
+
+
+def _links(pid: int) -> Iterator[str]:
+    directory = f"{_PROC}/{pid}/fd"
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return  # gone, or not ours to see
+    for name in names:
+        try:
+            yield os.readlink(f"{directory}/{name}")
+        except OSError:  # noqa: PERF203 - closed meanwhile
+            continue
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        fd = os.open(f"{_PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
