@@ -147,8 +147,7 @@ class Ending:
         """Whom the kill reaches."""
         if self.mark is None:
             return killing.Scope([child])
-        kind = killing.Group if self.kill == "group" else killing.Tree
-        return kind([child], self.mark, self._leads)
+        return killing.Wide(self.kill, child, self.mark, self._leads)
 
 
 def _one_of(item: str, value: object, names: tuple[str, ...]) -> str:

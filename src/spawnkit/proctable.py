@@ -61,11 +61,12 @@ class OtherProcess:
 class Entry:
     """One line of the table."""
 
-    __slots__ = ("group", "parent", "pid", "session", "start", "state")
+    __slots__ = ("group", "name", "parent", "pid", "session", "start", "state")
 
-    def __init__(self, pid: int, fields: list[bytes]) -> None:
+    def __init__(self, pid: int, name: bytes, fields: list[bytes]) -> None:
         """fields: of /proc/PID/stat, from the third on."""
         self.pid = pid
+        self.name = name
         self.state = chr(fields[0][0])
         self.parent, self.group, self.session = map(int, fields[1:4])
         self.start = int(fields[19])
@@ -90,15 +91,17 @@ def look(pid: int) -> Entry | None:
     """One process; None where there is none."""
     data = _read(pid, "stat")
     # The second field is the name, in parentheses, and may contain any of them and spaces.
-    fields = data[data.rfind(b")") + 2 :].split() if data else []
-    return Entry(pid, fields) if len(fields) > 19 else None
+    end = data.rfind(b")")
+    fields = data[end + 2 :].split()
+    return Entry(pid, data[data.find(b"(") + 1 : end], fields) if len(fields) > 19 else None
 
 
-def scan() -> Iterator[Entry]:
-    """All processes that we can see, one by one: among thousands that fight for the processor it
-    takes its time. Raises OSError where /proc is not mounted.
+def newest_first() -> list[int]:
+    """All pids, the highest first; but for a wrap-around those are the newest.
+
+    Raises OSError where /proc is not mounted.
     """
-    return (entry for pid in list(_pids()) if (entry := look(pid)) is not None)
+    return sorted(_pids(), reverse=True)
 
 
 def environ_of(pid: int) -> bytes:
@@ -110,9 +113,8 @@ def describe(pid: int, streams: tuple[str, ...] = ()) -> OtherProcess:
     """Its pid and command."""
     words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
     command = os.fsdecode(words)
-    if not command:
-        name = os.fsdecode(_read(pid, "comm").rstrip(b"\n"))
-        command = f"[{name}]" if name else ""
+    if not command and (entry := look(pid)) is not None:
+        command = f"[{os.fsdecode(entry.name)}]"
     if len(command) > _SHOWN:
         command = command[: _SHOWN - 1] + "…"
     return OtherProcess(pid, command, streams)
