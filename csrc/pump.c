@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#define SMALL_ROOM \
+    512 /* most programs say a line or nothing, and there may be a thousand of them */
 #define FIRST_ROOM 8192
 #define LEAST_READ 4096
 #define LARGEST_READ (1u << 20)
@@ -26,11 +28,14 @@ static void forget_middle(sk_buffer *buffer)
 static int make_room(sk_pump *pump, int stream)
 {
     sk_buffer *buffer = &pump->output[stream - 1];
-    size_t room = buffer->room ? buffer->room * 2 : FIRST_ROOM;
+    size_t left = buffer->room - buffer->length;
+    size_t room = buffer->room * 2;
     char *data;
 
-    if (buffer->room - buffer->length >= LEAST_READ)
+    if (left >= LEAST_READ || (left && buffer->room == SMALL_ROOM))
         return 0;
+    if (room < FIRST_ROOM)
+        room = buffer->room ? FIRST_ROOM : SMALL_ROOM;
     if (buffer->room >= SK_WIDE + 2 * buffer->ends && !pump->draining) {
         sk__widen(pump, stream);
         if (!buffer->ends)

@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 from io import BytesIO
+from select import POLLIN, POLLOUT
 from time import monotonic_ns
 
 from ._native import ffi, lib
@@ -100,9 +101,14 @@ def seconds_until(deadline: int) -> float:
     return -1 if deadline == FOREVER else max(0.0, (deadline - monotonic_ns()) / 1e9)
 
 
+def comes_before(deadline: int, moment: int) -> bool:
+    """Is it over at that moment?"""
+    return deadline != FOREVER and deadline <= moment
+
+
 def is_past(deadline: int) -> bool:
     """Is it over?"""
-    return deadline != FOREVER and monotonic_ns() >= deadline
+    return comes_before(deadline, monotonic_ns())
 
 
 # ---- starting -----------------------------------------------------------------------------------
@@ -456,6 +462,33 @@ def has_exited(pump: Pump) -> bool:
 def ring(pump: Pump) -> None:
     """Rings the bell."""
     lib.sk_pump_ring(pump)
+
+
+def bell(pump: Pump) -> int:
+    """The bell's descriptor: readable when it was rung."""
+    return int(pump.bell)
+
+
+def descriptors(pump: Pump, child: Child) -> list[tuple[int, int]]:
+    """What `pump` would sleep on: descriptors with what is waited for, as poll(2) calls it.
+
+    None that is held by others. Not to be asked for a child without a pidfd.
+    """
+    fds = [(fd, POLLIN if i else POLLOUT) for i, fd in enumerate(pump.ours) if is_pumped(pump, i)]
+    fds.append((pump.bell, POLLIN))
+    if not pump.exited and not is_over(child):
+        fds.append((child.pidfd, POLLIN))
+    return fds
+
+
+def is_pumped(pump: Pump, stream: int) -> bool:
+    """Is that stream open, and the pump's?"""
+    return pump.ours[stream] >= 0 and not pump.held >> stream & 1
+
+
+def has_pidfd(child: Child) -> bool:
+    """Does a descriptor tell when it ends?"""
+    return bool(child.pidfd >= 0)
 
 
 def gathered(pump: Pump, stream: int, sinks: dict[int, BytesIO]) -> bytes:

@@ -140,6 +140,24 @@ class Cmd:
     inherit, not /dev/null, and more: docs/architecture.md, "Where we differ from Go".
     """
 
+    # A misspelt option would be an attribute nobody reads; and a thousand of them take less.
+    __slots__ = (
+        *_OPTIONS,
+        "__weakref__",
+        "_ends",
+        "_err",
+        "_found",
+        "_path",
+        "_running",
+        "_searched",
+        "_streams",
+        "_used",
+        "args",
+        "process",
+        "process_state",
+        "result",
+    )
+
     def __init__(
         self,
         *args: Arg,

@@ -210,27 +210,38 @@ class Running:
 
     def _look_after_it(self) -> None:
         supervision = self._supervision
+        assert supervision is not None
         self._finished = finished = allocate_lock()
         finished.acquire()
 
+        def over(error: BaseException | None) -> None:
+            self._failure = error
+            self._over = True
+            finished.release()
+
         def look_after_it() -> None:
             self._begun = True
+            error = None
             try:
-                supervision.see_through()  # type: ignore[union-attr]
-            except BaseException as error:
-                self._failure = error
+                supervision.see_through()
+            except BaseException as failure:
+                error = failure
             finally:
-                self._over = True
-                finished.release()
+                over(error)
 
         def lost(error: BaseException) -> None:
             if self._failure is None:
                 self._failure = error
             self._over = True  # and whoever waits for `finished` looks at it every _SLICE
 
-        assert supervision is not None
         supervision.mask = _core.current_mask()
-        start_thread(look_after_it, lost)
+        if supervision.may_share:
+            from .background import look_after
+
+            self._begun = True
+            look_after(supervision, over)
+        else:
+            start_thread(look_after_it, lost)
 
     def await_end(self, limit: int) -> bool:
         """Waits for process and streams. False: `limit` came first."""

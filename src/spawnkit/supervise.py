@@ -20,6 +20,7 @@ into C, which sleeps on the streams, the process, the deadline, and a bell that 
 from __future__ import annotations
 
 from _thread import RLock, get_ident
+from select import POLLIN
 from time import monotonic_ns
 
 from . import _core
@@ -127,6 +128,22 @@ class Supervision:
             self._token.attach(self.ring)
             if self._token.cancelled:
                 self.ring()
+
+    @property
+    def due(self) -> int:
+        """When the next step is to be taken, whatever happens; FOREVER: not by the clock."""
+        return self._due
+
+    def descriptors(self) -> list[tuple[int, int]]:
+        """What tells that a step can be taken, for poll(2). Only where `may_share`."""
+        if self._pumped:
+            return [(_core.bell(self._streams.pump), POLLIN)]
+        return _core.descriptors(self._streams.pump, self._child)
+
+    @property
+    def may_share(self) -> bool:
+        """Can it go on step by step, without ever waiting within one?"""
+        return not (self.copiers or self._scope.is_wide) and _core.has_pidfd(self._child)
 
     def stop(self) -> None:
         """Makes `see_through` return, in whatever thread it is."""
