@@ -25,6 +25,7 @@ WHOLE = [
     "combined_output",
     "output function",
     "run function with writer",
+    "run function with callables",
     "text",
 ]
 # Calls that may leave a command that is running, with its handle in cmd.process.
@@ -152,6 +153,9 @@ def _interrupts_cmd_at_each_instruction(
             spawnkit.output(argv, input=b"in", attr=attr, **extra)
         elif how == "run function with writer":
             spawnkit.run(argv, **pumps(), attr=attr, **extra)
+        elif how == "run function with callables":
+            stdout = spawnkit.tee(PIPE, target, len)
+            spawnkit.run(argv, stdin=iter([b"in"]), stdout=stdout, stderr=len, attr=attr)
         elif how == "text":
             cmd(stdin=io.StringIO("in"), stdout=io.StringIO(), stderr=PIPE, encoding="utf-8").run()
 

@@ -102,7 +102,7 @@ def test_what_arrives_byte_by_byte_decodes_as_in_one_piece(
     taken = Taken()
     Cmd(drip, stdin=data, stdout=taken, **options).run()
     assert taken.getvalue() == wanted
-    assert len(taken.pieces) > 1 or len(wanted) < 4
+    assert len(taken.pieces) > 1 or data in INVALID  # which may come to one character, or none
 
     cmd = Cmd(drip, stdin=data, **options)
     stdout = cmd.stdout_pipe()

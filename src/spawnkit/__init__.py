@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .replace import execute
     from .result import Result
     from .shell import shell_command
+    from .sinks import each_chunk, each_line, tee
     from .state import ProcessState, Rusage, WaitStatus
     from .streams import DEVNULL, PIPE, STDOUT
     from .writelock import write_lock
@@ -63,6 +64,9 @@ _HOME = {
     "PIPE": "streams",
     "DEVNULL": "streams",
     "STDOUT": "streams",
+    "each_line": "sinks",
+    "each_chunk": "sinks",
+    "tee": "sinks",
     "SysProcAttr": "attributes",
     "ProcAttr": "attributes",
     "RLIM_INFINITY": "attributes",
@@ -116,6 +120,8 @@ __all__ = [
     "TimeoutExpired",
     "WaitDelayError",
     "WaitStatus",
+    "each_chunk",
+    "each_line",
     "execute",
     "features",
     "find_process",
@@ -125,6 +131,7 @@ __all__ = [
     "shell_command",
     "start_process",
     "subreaper",
+    "tee",
     "write_lock",
 ]
 

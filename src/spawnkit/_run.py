@@ -68,9 +68,10 @@ def run(
 
     Ctrl-C gives a child in our own process group 0.25 s to end, then kills it; it is reaped, and
     KeyboardInterrupt goes on. Raises SpawnError when the program cannot run, Cancelled and
-    WaitDelayError by `cancel` and `wait_delay`, what a reader or writer raised, StatusLost when
-    nobody can say how it ended, ValueError, TypeError and LookupError (`encoding`) for bad input
-    before any process is made. Go has no such function: it is `Cmd.run` with a `Result`.
+    WaitDelayError by `cancel` and `wait_delay`, what a reader, writer or callable raised,
+    StatusLost when nobody can say how it ended, ValueError, TypeError and LookupError (`encoding`)
+    for bad input before any process is made. Go has no such function: it is `Cmd.run` with a
+    `Result`.
 
     >>> run(["/bin/echo", "hello"], capture=True).stdout
     b'hello\\n'

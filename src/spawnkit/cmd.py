@@ -93,13 +93,16 @@ class Cmd:
         a path (str, PathLike), relative to our directory: read from the beginning, or created and
         emptied. A FIFO is refused, because its open may wait for ever.
         any other object with read() or write(): copied by a thread; text where it is a text object.
-        stdin only: bytes, bytearray, memoryview: fed.
-        stdout, stderr only: PIPE: gathered in memory, in `result` after the wait.
+        stdin only: bytes, bytearray, memoryview: fed. An iterator: each item is fed as it comes,
+        from a thread; bytes, or str with an `encoding`.
+        stdout, stderr only: PIPE: gathered in memory, in `result` after the wait. A callable:
+        called in a thread with each line (`each_line`); what it raises ends the command.
+        `each_chunk`, `tee`.
         stderr only: STDOUT, or the same object or path as stdout: where stdout goes.
     extra_files: descriptors or files that become 3, 4, … in the program; None in the list: closed.
     fd_map: {descriptor of the program: ours, or None for closed}. No others are open in it.
     encoding, errors: as for bytes.decode, without translation of newlines: what is captured and
-        what pipes give is str. None: bytes, and UTF-8 for text objects.
+        what pipes and callables give and get is str. None: bytes, and UTF-8 for text objects.
 
     Its end:
 
@@ -293,7 +296,7 @@ class Cmd:
     def clone(self) -> Cmd:
         """A fresh Cmd with the same description; pipes that were asked for are not part of it.
 
-        Readers and writers are the same objects: a reader goes on where it is.
+        Readers, writers and callables are the same objects: a reader goes on where it is.
         """
         options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         for name in NAMES:
@@ -382,10 +385,10 @@ class Cmd:
     def start(self) -> None:
         """Starts the command; returns once its program runs. `wait` must follow.
 
-        Until then threads of ours copy readers and writers, feed bytes, gather PIPE, and watch
-        timeout and token. Raises SpawnError when it cannot run, TimeoutExpired and Cancelled when
-        its time was over before, ValueError, TypeError or LookupError for bad input, RuntimeError
-        when the Cmd was used before.
+        Until then threads of ours copy readers and writers, call callables, feed bytes, gather
+        PIPE, and watch timeout and token. Raises SpawnError when it cannot run, TimeoutExpired and
+        Cancelled when its time was over before, ValueError, TypeError or LookupError for bad input,
+        RuntimeError when the Cmd was used before.
         """
         self._use()
         Running(self, self.timeout, self._three()).start(self, in_background=True)
@@ -400,9 +403,10 @@ class Cmd:
 
         Raises, the first that applies: RuntimeError when it was not started or its start failed,
         and in a process forked since; what an action raised; TimeoutExpired and Cancelled by
-        `timeout=` and `cancel=` of the Cmd; ExitError, with the next two as its cause;
-        WaitDelayError; what a reader or writer raised. UnicodeDecodeError for output that does not
-        decode. StatusLost as Process.wait. Ctrl-C leaves the command as it is. wait(2).
+        `timeout=` and `cancel=` of the Cmd, or what a callable raised; ExitError, with the next two
+        as its cause; WaitDelayError; what a reader or writer raised. UnicodeDecodeError for output
+        that does not decode. StatusLost as Process.wait. Ctrl-C leaves the command as it is.
+        wait(2).
         """
         running = self._running
         if running is None:

@@ -191,7 +191,7 @@ class Running:
                 _core.streams_started(streams.pump)
             if self._supervision is not None:
                 self._supervision.begin(process._child, self._ending.deadline)
-                if in_background and (pumped or watched):
+                if in_background and (pumped or watched or self._supervision.calls):
                     self._look_after_it()
         except BaseException:
             if self._process is not None:
@@ -318,6 +318,9 @@ class Running:
         if supervision.action_error is not None:
             self._decode(result, somehow=True)
             raise supervision.action_error
+        if supervision.call_error is not None and why in (None, "callable"):
+            self._decode(result, somehow=True)
+            raise supervision.call_error
         if why == "max_output" and ending.overflow == "kill":
             result.kill = supervision.killed or killing.KillReport(ending.kill, 0)
             return supervision.copy_error

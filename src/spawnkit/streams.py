@@ -18,11 +18,13 @@ from .plan import descriptor, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, Protocol, TypeAlias
+    from collections.abc import Callable, Iterator
+    from typing import Any, Final, Protocol, TypeAlias
 
     from .pipes import PipeEnd
     from .plan import File
     from .result import Text
+    from .sinks import Each, Tee
 
     class Reader(Protocol):
         """Anything that can be read: stdin."""
@@ -43,7 +45,11 @@ if TYPE_CHECKING:
             """Takes all of it."""
 
     Path: TypeAlias = str | os.PathLike[str] | os.PathLike[bytes]
-    Stream: TypeAlias = File | Path | _core.Buffer | Reader | Writer | TextWriter | "_Named" | None
+    Items: TypeAlias = Iterator[_core.Buffer] | Iterator[str]
+    Call: TypeAlias = Callable[[bytes], object] | Callable[[str], object]
+    Source: TypeAlias = _core.Buffer | Reader | Items
+    Target: TypeAlias = Writer | TextWriter | Call | Each | Tee
+    Stream: TypeAlias = File | Path | Source | Target | "_Named" | None
     Three: TypeAlias = tuple[Stream, Stream, Stream]
     Checked: TypeAlias = "int | _Named | _core.Buffer | OpenedPath | Copied | None"
     CheckedThree: TypeAlias = tuple[Checked, Checked, Checked]
@@ -83,21 +89,24 @@ class OpenedPath:
 
 
 class Copied:
-    """A Python reader or writer, which a thread copies from or to."""
+    """Python code that reads or writes, which a thread copies from or to."""
 
     __slots__ = ("object",)
 
     def __init__(self, object: object) -> None:
-        """object: has read() for stdin, write() for the others."""
+        """object: a reader or iterator for stdin; for the others what `sinks.sink_for` takes, or a
+        list of what is in a tee, to be opened.
+        """
         self.object = object
 
 
 def check_streams(three: Three) -> CheckedThree:
     """The streams by their kinds; raises ValueError and TypeError."""
     stdin, stdout, stderr = three
-    if stderr is not None and stderr is stdout and _is_shared(stdout):
+    if stderr is not None and _is_shared(stdout) and _are_the_same(stdout, stderr):
         stderr = STDOUT
-    checked = _check(stdin, 0), _check(stdout, 1), _check(stderr, 2)
+    names = NAMES
+    checked = _check(stdin, 0, names[0]), _check(stdout, 1, names[1]), _check(stderr, 2, names[2])
     if (
         type(checked[1]) is OpenedPath
         and type(checked[2]) is OpenedPath
@@ -109,7 +118,7 @@ def check_streams(three: Three) -> CheckedThree:
 
 
 def is_copied(three: CheckedThree) -> bool:
-    """Is there a Python reader or writer among them?"""
+    """Is there Python code among them?"""
     return type(three[0]) is Copied or type(three[1]) is Copied or type(three[2]) is Copied
 
 
@@ -117,10 +126,16 @@ def _is_shared(stream: object) -> bool:
     return not isinstance(stream, (int, str, bytes, _Named))
 
 
-def _check(stream: Stream, index: int) -> Checked:
+def _are_the_same(stdout: object, stderr: object) -> bool:
+    # A bound method is a new object each time it is named: lines.append is not lines.append.
+    return stderr is stdout or (
+        type(stdout) is type(stderr) and hasattr(stdout, "__self__") and stdout == stderr
+    )
+
+
+def _check(stream: Stream, index: int, name: str) -> Checked:
     if stream is None or stream is DEVNULL or stream is HELD:
         return stream
-    name = NAMES[index]
     if stream is PIPE:
         if index == 0:
             raise ValueError("stdin: PIPE; give the data, or use Cmd.stdin_pipe()")
@@ -139,11 +154,21 @@ def _check(stream: Stream, index: int) -> Checked:
             raise ValueError(f"{name}: empty path")
         return OpenedPath(path)
     if not has_descriptor(stream):
-        method = "write" if index else "read"
-        if hasattr(stream, method):
+        if hasattr(stream, "write" if index else "read"):
             if getattr(stream, "closed", False) is True:
                 raise ValueError(f"{name}: {stream!r} is closed")
             return Copied(stream)
+        if not isinstance(stream, type):
+            from . import sinks
+
+            if type(stream) is sinks.Tee and index:
+                return Copied([_check_target(each, index) for each in stream.targets])
+            if (
+                hasattr(stream, "__next__")
+                if index == 0
+                else callable(stream) or type(stream) is sinks.Each
+            ):
+                return Copied(stream)
     fd = descriptor(stream, name)
     if type(stream) is not int:
         pipes = sys.modules.get(f"{__package__}.pipes")
@@ -151,6 +176,19 @@ def _check(stream: Stream, index: int) -> Checked:
         if pipes is not None and isinstance(inner, pipes.PipeEnd):  # another Cmd's stdout_pipe()
             inner.share()
     return fd
+
+
+def _check_target(target: Any, index: int) -> object:
+    """One of a tee, by its kind."""
+    from . import sinks
+
+    name = f"{NAMES[index]}: {target!r} in a tee"
+    if target is STDOUT:
+        raise ValueError(f"{name}: only stderr itself can be STDOUT")
+    if type(target) is not int and has_descriptor(target):
+        descriptor(target, name)
+        return sinks.file_for(target)
+    return _check(target, index, name)
 
 
 def as_input(data: object, text: Text | None) -> _core.Buffer:
@@ -249,10 +287,11 @@ class Streams(Pipes):
     """What the streams of one child need, opened for one spawn.
 
     copied: ends of ours and the Python objects they are copied from or to.
+    kept: what a tee gathers.
     Whatever happens, all that is ours is closed at the latest with this object and its PipeEnds.
     """
 
-    __slots__ = ("_fed", "copied", "fed")
+    __slots__ = ("_fed", "copied", "fed", "kept")
 
     def __init__(self) -> None:
         """Nothing is open yet."""
@@ -261,8 +300,14 @@ class Streams(Pipes):
         self.captures = (False, False)
         self.copied: list[tuple[PipeEnd, object]] = []
         self.fed = False
+        self.kept: dict[int, io.BytesIO] = {}
         self.sinks = {}
         self.wanted = {}
+
+    def output(self, index: int) -> bytes | None:
+        """See Pipes."""
+        kept = self.kept.get(index)
+        return super().output(index) if kept is None else kept.getvalue()
 
     def open(self, three: CheckedThree) -> None:
         """Opens what is needed for `three`, as `check` returns them. Raises SpawnError."""
@@ -295,6 +340,10 @@ class Streams(Pipes):
                     check_open(1, 2, self)
             elif kind is not OpenedPath:
                 parts |= 1 << index
+                if kind is Copied and type(stream.object) is list:  # type: ignore[union-attr]
+                    for target in stream.object:  # type: ignore[union-attr]
+                        if target is None or type(target) is int:
+                            check_open(index if target is None else target, index, self)
         _core.open_pump(pump, parts)
         if named:
             self._open_named(three)
@@ -314,10 +363,32 @@ class Streams(Pipes):
                 item = f"{NAMES[index]} {os.fsdecode(stream.path)!r}"
                 _core.open_path(self.pump, index, stream.path, item)
             elif isinstance(stream, Copied):
-                self.copied.append((self.hold(index), stream.object))
+                target = stream.object
+                if type(target) is list:
+                    target = self._open_tee(target, index)
+                self.copied.append((self.hold(index), target))
             elif isinstance(stream, (bytes, bytearray, memoryview)):
                 self._fed = _core.feed_pump(self.pump, stream)
                 self.fed = True
+
+    def _open_tee(self, targets: list[object], index: int) -> list[object]:
+        from . import sinks
+
+        opened: list[object] = []
+        for target in targets:
+            if target is None or type(target) is int:
+                opened.append(sinks.File(index if target is None else target))
+            elif isinstance(target, OpenedPath):
+                file = sinks.OurFile(index)
+                opened.append(file)
+                file.open(target.path, f"{NAMES[index]} {os.fsdecode(target.path)!r}")
+            elif target is PIPE:
+                if index not in self.kept:
+                    self.kept[index] = io.BytesIO()
+                    opened.append(self.kept[index])
+            elif target is not DEVNULL:
+                opened.append(target.object if isinstance(target, Copied) else target)
+        return opened
 
     def pipe(self, index: int) -> PipeEnd:
         """A pipe for one stream, whose other end is the caller's."""

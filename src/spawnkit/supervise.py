@@ -51,8 +51,8 @@ class Supervision:
     """One command from its start to the end of its streams. `see_through` does the work.
 
     Resumable: `see_through` may be left by its limit or an exception and called again.
-    cancelled: "timeout", "idle_timeout", "token" or "max_output", if the command was cut short by
-        it. killed: what the kill reached, if there was one.
+    cancelled: "timeout", "idle_timeout", "token", "max_output" or "callable", if the command was cut
+        short by it. killed: what the kill reached, if there was one.
     action_error: what the caller's action raised. cut: streams were closed before their end;
         holders: by whom they were held then.
     """
@@ -100,6 +100,17 @@ class Supervision:
         """The first error of a reader or writer."""
         errors = [copier.error for copier in self.copiers if copier.error is not None]
         return errors[0] if errors else None
+
+    @property
+    def call_error(self) -> BaseException | None:
+        """The first error of a callable, for which the command has to end."""
+        errors = [copier.error for copier in self.copiers if copier.ends_command]
+        return errors[0] if errors else None
+
+    @property
+    def calls(self) -> bool:
+        """Is there a callable? Then somebody has to be there when it fails."""
+        return any(copier.calls for copier in self.copiers)
 
     # ---- from outside ---------------------------------------------------------------------------
 
@@ -236,8 +247,12 @@ class Supervision:
         return _core.pump(self._streams.pump, self._child, until, self._streams.sinks)
 
     def _look(self) -> None:
-        if self._token is not None and self._token.cancelled and not self._asked:
+        if self._asked:
+            return
+        if self._token is not None and self._token.cancelled:
             self._cancel("token")
+        elif self.call_error is not None:
+            self._cancel("callable")
 
     def _time_is_up(self) -> None:
         if self._act_until is not None:

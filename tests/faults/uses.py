@@ -255,6 +255,15 @@ def copied(place: Place) -> None:
 
 
 @use
+def teed(place: Place) -> None:
+    lines: list[bytes] = []
+    path = place.directory / "log"
+    stdout = spawnkit.tee(PIPE, path, lines.append)
+    result = spawnkit.run(["/bin/cat"], stdin=iter([OUTPUT]), stdout=stdout, engine=place.engine)
+    assert (result.stdout == path.read_bytes() == b"".join(lines) == OUTPUT) or result.broken_pipe
+
+
+@use
 def output(place: Place) -> None:
     script = "echo out; head -c 200000 /dev/zero >&2"
     assert spawnkit.output([SHELL, "-c", script], engine=place.engine) == b"out\n"
