@@ -35,7 +35,7 @@ def faults(done: subprocess.CompletedProcess[str]) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize("use", ["captured", "attributes", "process", "copied"])
+@pytest.mark.parametrize("use", ["captured", "attributes", "process", "copied", "teed"])
 def test_each_system_call_fails_once(use: str) -> None:
     """A129: success or a clear error, and nothing is left; on the engine that is the default."""
     done = loop("--engine", "vfork", "--use", use)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import itertools
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import DEVNULL, PIPE, STDOUT, Cmd, each_chunk, each_line, run, sinks, tee
+from spawnkit import DEVNULL, PIPE, STDOUT, Cmd, each_chunk, each_line, run, sinks, tee, threads
 from support.children import Children, ends
 from support.isolated import Isolate
 from support.proc import PROC
@@ -775,6 +776,41 @@ def test_targets_that_cannot_be_opened_fail_the_start(engine: str, tmp_path: Pat
     assert not marker.exists()
 
 
+def test_a_start_that_fails_leaves_nothing_open(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the program is missing nor where no thread can be had to serve the tee."""
+    stdout = tee(tmp_path / "log", PIPE, len)
+    for how in "run", "start":
+        with pytest.raises(FileNotFoundError):
+            getattr(Cmd("/no/such/program", stdout=stdout, engine=engine), how)()
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "start_new_thread", fails)
+    for how in "run", "start":
+        with pytest.raises(RuntimeError, match="thread"):
+            getattr(Cmd("/bin/true", stdout=stdout, engine=engine), how)()
+
+
+def test_an_encoding_that_cannot_be_cut_is_refused(engine: str) -> None:
+    """A codec need not have an incremental decoder; before any process is made."""
+
+    def find(name: str) -> codecs.CodecInfo | None:
+        plain = codecs.lookup("latin-1")
+        return codecs.CodecInfo(plain.encode, plain.decode) if name == "whole_only" else None
+
+    codecs.register(find)
+    try:
+        result = run(["/bin/echo"], stdout=PIPE, encoding="whole_only", engine=engine)
+        assert result.stdout == "\n"
+        with pytest.raises(LookupError, match="whole_only"):
+            run(["/bin/echo"], stdout=print, encoding="whole_only", engine=engine)
+    finally:
+        codecs.unregister(find)
+
+
 def test_a_file_that_is_closed_meanwhile_is_an_error(engine: str, tmp_path: Path) -> None:
     """Its number may be another file's by then."""
     log = (tmp_path / "log").open("wb")
@@ -832,7 +868,8 @@ def test_an_item_is_fed_before_the_next_is_asked_for(engine: str) -> None:
 
 def test_an_endless_iterator_ends_with_the_program(engine: str) -> None:
     """A80: a program need not read its input."""
-    result = run(["/usr/bin/head", "-c", "5"], stdin=itertools.repeat(b"x"), stdout=PIPE)
+    head = ["/usr/bin/head", "-c", "5"]
+    result = run(head, stdin=itertools.repeat(b"x"), stdout=PIPE, engine=engine)
     assert result.stdout == b"xxxxx"
     assert result.broken_pipe is True
 

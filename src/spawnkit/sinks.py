@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .result import Text
+    from .streams import Stream
 
     class Sink(Protocol):
         """See the module."""
@@ -98,10 +99,10 @@ def each_line(call: Callable[[Any], object]) -> Each:
     the output breaks off in the middle of a character: then the status counts first, as with a
     writer. Go has no such thing: its `Cmd.Stdout` is a writer.
 
-    >>> run(["printf", "one\\ntwo"], stdout=print)
+    >>> run(["printf", "one\\ntwo"], stdout=each_line(print)).state.success
     b'one\\n'
     b'two'
-    Result(<ProcessState pid=… exit status 0>, stdout=None, stderr=None)
+    True
     """
     return Each(call, by_line=True)
 
@@ -115,7 +116,7 @@ def each_chunk(call: Callable[[Any], object]) -> Each:
     return Each(call, by_line=False)
 
 
-def tee(*targets: Any) -> Tee:
+def tee(*targets: Stream) -> Tee:
     """For `stdout` or `stderr`: hands everything that comes to each of the targets, in their order.
 
     `run(args, stdout=tee(None, PIPE))` shows what a program says while it runs, and has it in
@@ -254,7 +255,7 @@ class _Calls:
         self._call: Callable[[Any], object] | None = each.call
         self._pieces = None if text is None else _Decoder(text).pieces
         self._lines = _Lines(b"\n" if text is None else "\n") if each.by_line else None
-        self._failed = failed
+        self._failed: Callable[[BaseException], None] | None = failed
         self._stopped = stopped
 
     def write(self, data: bytes) -> None:
@@ -294,8 +295,9 @@ class _Calls:
             self._call(piece)
 
     def _fail(self, error: BaseException) -> None:
-        self._call = None
-        self._failed(error)
+        failed, self._failed, self._call = self._failed, None, None  # the error leads back here
+        if failed is not None:
+            failed(error)
 
 
 class _Lines:

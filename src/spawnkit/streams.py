@@ -158,17 +158,9 @@ def _check(stream: Stream, index: int, name: str) -> Checked:
             if getattr(stream, "closed", False) is True:
                 raise ValueError(f"{name}: {stream!r} is closed")
             return Copied(stream)
-        if not isinstance(stream, type):
-            from . import sinks
-
-            if type(stream) is sinks.Tee and index:
-                return Copied([_check_target(each, index) for each in stream.targets])
-            if (
-                hasattr(stream, "__next__")
-                if index == 0
-                else callable(stream) or type(stream) is sinks.Each
-            ):
-                return Copied(stream)
+        code = None if isinstance(stream, type) else _check_code(stream, index)
+        if code is not None:
+            return code
     fd = descriptor(stream, name)
     if type(stream) is not int:
         pipes = sys.modules.get(f"{__package__}.pipes")
@@ -178,10 +170,23 @@ def _check(stream: Stream, index: int, name: str) -> Checked:
     return fd
 
 
-def _check_target(target: Any, index: int) -> object:
-    """One of a tee, by its kind."""
+def _check_code(stream: Any, index: int) -> Copied | None:
+    """An iterator, a callable, a tee; else None."""
     from . import sinks
 
+    if index == 0:
+        return Copied(stream) if hasattr(stream, "__next__") else None
+    if type(stream) is sinks.Tee:
+        return Copied([_check_target(target, index) for target in stream.targets])
+    return Copied(stream) if callable(stream) or type(stream) is sinks.Each else None
+
+
+def _check_target(target: Any, index: int) -> object:
+    """One of a tee, by its kind; None is the number it stands for."""
+    from . import sinks
+
+    if target is None:
+        return index
     name = f"{NAMES[index]}: {target!r} in a tee"
     if target is STDOUT:
         raise ValueError(f"{name}: only stderr itself can be STDOUT")
@@ -340,10 +345,9 @@ class Streams(Pipes):
                     check_open(1, 2, self)
             elif kind is not OpenedPath:
                 parts |= 1 << index
-                if kind is Copied and type(stream.object) is list:  # type: ignore[union-attr]
-                    for target in stream.object:  # type: ignore[union-attr]
-                        if target is None or type(target) is int:
-                            check_open(index if target is None else target, index, self)
+                for target in _targets(stream):
+                    if type(target) is int:
+                        check_open(target, index, self)
         _core.open_pump(pump, parts)
         if named:
             self._open_named(three)
@@ -363,9 +367,8 @@ class Streams(Pipes):
                 item = f"{NAMES[index]} {os.fsdecode(stream.path)!r}"
                 _core.open_path(self.pump, index, stream.path, item)
             elif isinstance(stream, Copied):
-                target = stream.object
-                if type(target) is list:
-                    target = self._open_tee(target, index)
+                tee = _targets(stream)
+                target = self._open_tee(tee, index) if tee else stream.object
                 self.copied.append((self.hold(index), target))
             elif isinstance(stream, (bytes, bytearray, memoryview)):
                 self._fed = _core.feed_pump(self.pump, stream)
@@ -376,8 +379,8 @@ class Streams(Pipes):
 
         opened: list[object] = []
         for target in targets:
-            if target is None or type(target) is int:
-                opened.append(sinks.File(index if target is None else target))
+            if type(target) is int:
+                opened.append(sinks.File(target))
             elif isinstance(target, OpenedPath):
                 file = sinks.OurFile(index)
                 opened.append(file)
@@ -411,6 +414,11 @@ class Streams(Pipes):
             # in a cycle together with what was made from it crashes some interpreters.
             _core.release_view(self._fed)
         _core.close_pump(self.pump)
+
+
+def _targets(stream: object) -> list[object]:
+    """Those of a tee."""
+    return stream.object if isinstance(stream, Copied) and type(stream.object) is list else []
 
 
 def check_open(fd: int, target: int | str, opened: Pipes | None = None) -> None:

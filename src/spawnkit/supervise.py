@@ -121,7 +121,7 @@ class Supervision:
                 _core.ring(self._streams.pump)
 
     def ring_at_last(self) -> None:
-        """`ring`, by a thread of ours that is at its end."""
+        """`ring`, by a thread of ours, perhaps at its end, which may lack memory to leave it."""
         try:
             self.ring()
         finally:
