@@ -81,6 +81,8 @@ class Copier:
 
     def start(self) -> None:
         """Starts the thread; RuntimeError where none can be had."""
+        if self._sink is not None:
+            self._sink.begin()
         start_thread(self._run, self._lost)
 
     def _run(self) -> None:

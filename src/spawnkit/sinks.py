@@ -2,11 +2,10 @@
 
     PipeEnd ──chunks──▶ Copier ──write, end, close──▶ sink ──▶ a writer, a callable, a file, a tee
 
-A sink belongs to one stream of one command, and one thread is in it. `write` takes a chunk as it
-came; `end` says that no more will come; `close`, the last, gives back what is ours. `write` and
-`end` raise what their target raised, and are not called again. A callable is different: nobody else
-will take its output, so that the command has to end (`failed` is told); until it has ended the rest
-is taken and dropped, because signals come before SIGPIPE (supervise.py).
+A sink belongs to one stream of one command, and one thread is in it. `write` and `end` raise what
+their target raised, and are not called again. A callable is different: nobody else will take its
+output, so that the command has to end (`failed` is told); until it has ended the rest is taken and
+dropped, because signals come before SIGPIPE (supervise.py).
 """
 
 from __future__ import annotations
@@ -22,25 +21,10 @@ from .pipes import PipeEnd
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any, Protocol
+    from typing import Any
 
     from .result import Text
     from .streams import Stream
-
-    class Sink(Protocol):
-        """See the module."""
-
-        calls: bool  # is there a callable, whose error ends the command?
-
-        def write(self, data: bytes, /) -> object:
-            """Takes all of it."""
-
-        def end(self) -> None:
-            """There is no more."""
-
-        def close(self) -> None:
-            """Gives back what is ours; harmless when repeated."""
-
 
 __all__ = ["each_chunk", "each_line", "tee"]
 
@@ -144,6 +128,25 @@ def tee(*targets: Stream) -> Tee:
 # ---- sinks --------------------------------------------------------------------------------------
 
 
+class Sink:
+    """See the module. calls: is there a callable, whose error ends the command?"""
+
+    calls = False
+
+    def begin(self) -> None:
+        """Before the thread starts that will `write`, `end` and, in any case, `close`."""
+
+    def write(self, data: bytes) -> None:
+        """Takes all of a chunk as it came."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """There is no more."""
+
+    def close(self) -> None:
+        """Gives back what is ours, nothing of the caller's; harmless when repeated."""
+
+
 def sink_for(
     target: Any,
     text: Text | None,
@@ -169,10 +172,8 @@ def sink_for(
     return _Calls(Each(target, by_line=True), text, failed, stopped)
 
 
-class _Bytes:
+class _Bytes(Sink):
     """An object with write(), which may take less than it was given, as raw files do."""
-
-    calls = False
 
     def __init__(self, target: Any) -> None:
         self._write = target.write
@@ -186,12 +187,6 @@ class _Bytes:
                 raise BlockingIOError(f"{self._target!r} took nothing of {len(data)} bytes")
             data = data[done:]
             done = self._write(data)
-
-    def end(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass  # the caller's
 
 
 class _Decoder:
@@ -220,27 +215,25 @@ class _Decoder:
             yield text
 
 
-class _Text:
+class _Text(Sink):
     """A text object."""
-
-    calls = False
 
     def __init__(self, target: Any, text: Text) -> None:
         self._write = target.write
         self._pieces = _Decoder(text).pieces
 
-    def write(self, data: bytes, last: bool = False) -> None:
+    def write(self, data: bytes) -> None:
+        self._hand_on(data, last=False)
+
+    def end(self) -> None:
+        self._hand_on(b"", last=True)
+
+    def _hand_on(self, data: bytes, last: bool) -> None:
         for text in self._pieces(data, last):
             self._write(text)
 
-    def end(self) -> None:
-        self.write(b"", last=True)
 
-    def close(self) -> None:
-        pass  # the caller's
-
-
-class _Calls:
+class _Calls(Sink):
     """A callable."""
 
     calls = True
@@ -280,9 +273,6 @@ class _Calls:
                 self._call_each(self._lines.rest())
         except BaseException as error:
             self._fail(error)
-
-    def close(self) -> None:
-        pass
 
     def _hand_on(self, piece: Any) -> None:
         self._call_each((piece,) if self._lines is None else self._lines.take(piece))
@@ -327,14 +317,12 @@ class _Lines:
             yield line
 
 
-class File:
+class File(Sink):
     """A descriptor, or a file that has one; written there, past the file's own buffer.
 
     A program that is given the file writes to its descriptor, too: at once, and bytes. What is in
     the buffer was written before, and comes before.
     """
-
-    calls = False
 
     def __init__(self, file: Any) -> None:
         """file: a number; or an object, asked each time for its number: it may be closed."""
@@ -355,12 +343,6 @@ class File:
         while left:
             left = left[_write_some(fd, left) :]
 
-    def end(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        """It is the caller's."""
-
 
 def _write_some(fd: int, data: memoryview) -> int:
     try:
@@ -375,8 +357,11 @@ def _write_some(fd: int, data: memoryview) -> int:
 
 
 class OurFile(File):
-    """A file that we open for a tee. C has the number, as everywhere (_core.py): an exception
-    cannot lose it, and the guard closes it where no thread of ours came to do so.
+    """A file that we open for a tee. C has the number, as everywhere (_core.py), and the guard: an
+    exception cannot lose it.
+
+    The thread that writes closes it, when it comes out of its last write (see pipes.py). Where
+    there will be none, who opened it does.
     """
 
     def __init__(self, index: int) -> None:
@@ -384,6 +369,7 @@ class OurFile(File):
         super().__init__(-1)
         self._flush = None
         self._index = index
+        self._begun = False
         self._pump = _core.new_pump()
         self._guard = _core.guard_pump(self._pump)
 
@@ -400,9 +386,18 @@ class OurFile(File):
         fd: int = self._pump.theirs[self._index]
         return fd
 
+    def begin(self) -> None:
+        """See Sink."""
+        self._begun = True
+
     def close(self) -> None:
-        """By the thread that writes, and nobody else: see pipes.py."""
+        """See Sink."""
         _core.close_pump(self._pump)
+
+    def close_unless_begun(self) -> None:
+        """By who opened it, once the stream can bring nothing any more."""
+        if not self._begun:
+            self.close()
 
 
 def file_for(file: Any) -> Any:
@@ -412,7 +407,7 @@ def file_for(file: Any) -> Any:
     return inner if isinstance(inner, PipeEnd) else File(file)
 
 
-class _Tee:
+class _Tee(Sink):
     """Several sinks, each of which gets everything."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -420,6 +415,10 @@ class _Tee:
         self._live = list(sinks)
         self._error: BaseException | None = None
         self.calls = any(sink.calls for sink in sinks)
+
+    def begin(self) -> None:
+        for sink in self._sinks:
+            sink.begin()
 
     def write(self, data: bytes) -> None:
         for sink in tuple(self._live):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .pipes import PipeEnd
     from .plan import File
     from .result import Text
-    from .sinks import Each, Tee
+    from .sinks import Each, OurFile, Tee
 
     class Reader(Protocol):
         """Anything that can be read: stdin."""
@@ -292,11 +292,11 @@ class Streams(Pipes):
     """What the streams of one child need, opened for one spawn.
 
     copied: ends of ours and the Python objects they are copied from or to.
-    kept: what a tee gathers.
+    kept: what a tee gathers. files: what was opened for tees.
     Whatever happens, all that is ours is closed at the latest with this object and its PipeEnds.
     """
 
-    __slots__ = ("_fed", "copied", "fed", "kept")
+    __slots__ = ("_fed", "copied", "fed", "files", "kept")
 
     def __init__(self) -> None:
         """Nothing is open yet."""
@@ -305,6 +305,7 @@ class Streams(Pipes):
         self.captures = (False, False)
         self.copied: list[tuple[PipeEnd, object]] = []
         self.fed = False
+        self.files: list[OurFile] = []
         self.kept: dict[int, io.BytesIO] = {}
         self.sinks = {}
         self.wanted = {}
@@ -384,6 +385,7 @@ class Streams(Pipes):
             elif isinstance(target, OpenedPath):
                 file = sinks.OurFile(index)
                 opened.append(file)
+                self.files.append(file)
                 file.open(target.path, f"{NAMES[index]} {os.fsdecode(target.path)!r}")
             elif target is PIPE:
                 if index not in self.kept:
@@ -409,6 +411,9 @@ class Streams(Pipes):
         for end, _ in self.copied:
             end.close()
         self.copied.clear()  # they lead to whoever has us
+        for file in self.files:
+            file.close_unless_begun()
+        self.files.clear()
         if self.fed:
             # Until now the caller could not resize a bytearray; and a memoryview that is collected
             # in a cycle together with what was made from it crashes some interpreters.
