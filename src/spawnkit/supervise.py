@@ -51,8 +51,8 @@ class Supervision:
     """One command from its start to the end of its streams. `see_through` does the work.
 
     Resumable: `see_through` may be left by its limit or an exception and called again.
-    cancelled: "timeout", "idle_timeout", "token", "max_output" or "callable", if the command was cut
-        short by it. killed: what the kill reached, if there was one.
+    cancelled: "timeout", "idle_timeout", "token", "max_output" or "callable", if the command was
+        cut short by it. killed: what the kill reached, if there was one.
     action_error: what the caller's action raised. cut: streams were closed before their end;
         holders: by whom they were held then.
     """
