@@ -174,12 +174,32 @@ static SK_BARE void close_span_but(unsigned first, unsigned last, int channel)
     close_span((unsigned)channel + 1, last);
 }
 
+/* "0" is whoever writes it: this process alone, since it has a thread group of its own even where its
+ * memory is the caller's. Until exec that memory stays charged to the caller's cgroup. */
+static SK_BARE int enter_cgroup(const char *path)
+{
+    int directory = sys_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int members, result;
+
+    if (directory < 0)
+        return directory;
+    members = sys_open_in(directory, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    sys_close(directory);
+    if (members < 0)
+        return members;
+    result = (int)sys_write(members, "0", 1);
+    sys_close(members);
+    return result < 0 ? result : 0;
+}
+
 static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op)
 {
     struct sk_rlimit limit;
     int result;
 
     switch (op->code) {
+    case SK_OP_CGROUP:
+        return op == launch->placed ? 0 : enter_cgroup((const char *)launch->plan + op->text);
     case SK_OP_RLIMIT:
         limit.soft = op->x;
         limit.hard = op->y;

@@ -17,9 +17,15 @@
 #define CLONE_CLEAR_SIGHAND 0x100000000ull
 #endif
 
-struct clone3_args { /* CLONE_ARGS_SIZE_VER0 */
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull
+#endif
+
+struct clone3_args {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    uint64_t set_tid, set_tid_size, cgroup; /* since Linux 5.5 and 5.7; before, E2BIG */
 };
+#define WITHOUT_CGROUP offsetof(struct clone3_args, set_tid)
 
 static const struct way {
     int8_t clone3;      /* and with it CLONE_CLEAR_SIGHAND: Linux 5.5 */
@@ -45,7 +51,74 @@ static long make(long number, long a, long b, long c, long d, long e, void (*ent
     return fault ? fault : sk_clone_call(number, a, b, c, d, e, entry, argument);
 }
 
-static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, int shared)
+static int is_named(const struct sk_launch *launch, int fd)
+{
+    for (uint32_t i = 0; i < launch->plan->op_count; i++) {
+        const struct sk_op *op = &launch->ops[i];
+
+        if ((op->code == SK_OP_DUP && (op->a == fd || op->b == fd)) ||
+            ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
+            return 1;
+    }
+    return 0;
+}
+
+/* Each step takes the next free number, so it ends after at most as many steps as the plan names. */
+int sk__out_of_the_way(const struct sk_launch *launch, int fd)
+{
+    while (fd >= 0 && is_named(launch, fd)) {
+        int higher = sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+
+        sys_close(fd);
+        fd = higher;
+    }
+    return fd == -EINVAL ? -EMFILE : fd; /* F_DUPFD's word for "above the limit" */
+}
+
+/* The operation that CLONE_INTO_CGROUP can do in the child's place, NULL if there is none. */
+static const struct sk_op *birthplace(const struct sk_launch *launch)
+{
+    for (uint32_t i = 0; i < launch->plan->op_count; i++)
+        if (launch->ops[i].code == SK_OP_CGROUP && launch->ops[i].x)
+            return &launch->ops[i];
+    return NULL;
+}
+
+static int open_birthplace(const struct sk_launch *launch)
+{
+    const struct sk_op *op = birthplace(launch);
+
+    if (!op || SK_KNOWN(into_cgroup) == 0)
+        return -1;
+    return sk__out_of_the_way(
+        launch, sys_open((const char *)launch->plan + op->text, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+/* A move between cgroups takes a lock that every fork and exit of the machine reads, and waits for an
+ * RCU grace period: 8 ms where few are made. To be born there takes 20 µs. Whatever is against it,
+ * the move is tried too: it has the same reasons to fail, and says which at its own stage. */
+static int clone_into(int cgroup, struct clone3_args *arguments, struct sk_launch *launch)
+{
+    int result;
+
+    arguments->flags |= CLONE_INTO_CGROUP;
+    arguments->cgroup = (uint64_t)cgroup;
+    launch->placed = birthplace(launch);
+    result = (int)make(SYS_clone3, (long)arguments, sizeof *arguments, 0, 0, 0, sk__child_main,
+                       launch);
+    if (result > 0) {
+        SK_KNOW(into_cgroup, 1);
+        return result;
+    }
+    if (refused(result))
+        SK_KNOW(into_cgroup, 0);
+    arguments->flags &= ~CLONE_INTO_CGROUP;
+    launch->placed = NULL;
+    return result;
+}
+
+static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, int shared,
+                     int cgroup)
 {
     struct clone3_args arguments = {
         .flags = flags | CLONE_CLEAR_SIGHAND,
@@ -59,8 +132,13 @@ static int clone_new(uint64_t flags, sk_child *child, struct sk_launch *launch, 
         arguments.stack_size = SK_STACK;
     }
     launch->clear_handlers = 0;
-    return (int)make(SYS_clone3, (long)&arguments, sizeof arguments, 0, 0, 0, sk__child_main,
-                     launch);
+    if (cgroup >= 0) {
+        int result = clone_into(cgroup, &arguments, launch);
+
+        if (result > 0)
+            return result;
+    }
+    return (int)make(SYS_clone3, (long)&arguments, WITHOUT_CGROUP, 0, 0, 0, sk__child_main, launch);
 }
 
 /* Here the kernel leaves the caller's handlers in the child, so no signal may arrive before the
@@ -82,7 +160,7 @@ static int clone_old(uint64_t flags, sk_child *child, struct sk_launch *launch, 
 }
 
 static int try_way(const struct way *way, sk_child *child, struct sk_launch *launch, int engine,
-                   int want_pidfd)
+                   int want_pidfd, int cgroup)
 {
     int shared = engine != SK_FORK;
     uint64_t flags = 0;
@@ -95,7 +173,7 @@ static int try_way(const struct way *way, sk_child *child, struct sk_launch *lau
     if (want_pidfd && way->clone_pidfd)
         flags |= CLONE_PIDFD;
     child->pidfd = -1;
-    result = way->clone3 ? clone_new(flags, child, launch, shared)
+    result = way->clone3 ? clone_new(flags, child, launch, shared, cgroup)
                          : clone_old(flags, child, launch, shared);
     if (result <= 0) {
         child->pidfd = -1;
@@ -111,13 +189,13 @@ static int try_way(const struct way *way, sk_child *child, struct sk_launch *lau
     return 0;
 }
 
-int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
+static int climb(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd, int cgroup)
 {
     int first = __atomic_load_n(&sk__first_way, __ATOMIC_RELAXED);
     int result = -ENOSYS;
 
     for (int i = first; i < WAYS; i++) {
-        result = try_way(&ways[i], child, launch, engine, want_pidfd);
+        result = try_way(&ways[i], child, launch, engine, want_pidfd, cgroup);
         if (result == 0) {
             if (i != first)
                 __atomic_store_n(&sk__first_way, i, __ATOMIC_RELAXED);
@@ -135,6 +213,16 @@ int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pi
             break;
         }
     }
+    return result;
+}
+
+int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
+{
+    int cgroup = open_birthplace(launch);
+    int result = climb(child, launch, engine, want_pidfd, cgroup);
+
+    if (cgroup >= 0)
+        sys_close(cgroup);
     return result;
 }
 

@@ -45,6 +45,10 @@ void sk__write_lock_forked(void);
  * one of ours. Fills pid and pidfd, or returns a negative errno and no child was made. */
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 
+/* Moves a descriptor of ours to a number the plan does not name: the child must not write over it, nor
+ * find it where it looks for a descriptor that is closed here. A negative errno is passed through. */
+int sk__out_of_the_way(const struct sk_launch *launch, int fd);
+
 /* 1: a CLONE_VM child writes into our memory. Probed once. */
 int sk__memory_is_shared(struct sk_launch *launch);
 

@@ -9,32 +9,6 @@
 
 #include <errno.h>
 
-static int is_named(const struct sk_launch *launch, int fd)
-{
-    for (uint32_t i = 0; i < launch->plan->op_count; i++) {
-        const struct sk_op *op = &launch->ops[i];
-
-        if ((op->code == SK_OP_DUP && (op->a == fd || op->b == fd)) ||
-            ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
-            return 1;
-    }
-    return 0;
-}
-
-/* Moves an end of the pipe to a number the plan does not name: the child must not write over it, nor
- * find it where it looks for a descriptor that is closed here. Each step takes the next free number,
- * so it ends after at most as many steps as the plan names. */
-static int out_of_the_way(const struct sk_launch *launch, int fd)
-{
-    while (fd >= 0 && is_named(launch, fd)) {
-        int higher = sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
-
-        sys_close(fd);
-        fd = higher;
-    }
-    return fd == -EINVAL ? -EMFILE : fd; /* F_DUPFD's word for "above the limit" */
-}
-
 int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
 {
     int32_t ends[2];
@@ -43,9 +17,9 @@ int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
     child->stage = SK_AT_PIPE;
     result = sys_pipe(ends, O_CLOEXEC);
     if (result == 0) {
-        int listening = out_of_the_way(launch, ends[0]);
+        int listening = sk__out_of_the_way(launch, ends[0]);
 
-        launch->channel = out_of_the_way(launch, ends[1]);
+        launch->channel = sk__out_of_the_way(launch, ends[1]);
         result = listening < 0 ? listening : launch->channel < 0 ? launch->channel : 0;
         if (result == 0) {
             child->stage = SK_AT_CLONE;

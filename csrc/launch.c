@@ -34,7 +34,7 @@ int sk__plan_check(const void *data, size_t size)
     op = (const struct sk_op *)(plan + 1);
     for (uint32_t i = 0; i < plan->op_count; i++)
         if (op[i].code == SK_OP_NONE || op[i].code >= SK_OP_COUNT || op[i].text >= size ||
-            (op[i].code == SK_OP_CHDIR && op[i].text < operands))
+            (SK_HAS_TEXT(op[i].code) && op[i].text < operands))
             return -1;
     for (uint32_t i = 0; i < plan->op_count; i++)
         masks += op[i].code == SK_OP_SIG_MASK;
@@ -106,6 +106,7 @@ struct sk_launch *sk__launch_take(const struct sk_plan *plan)
     launch->report.index = 0;
     launch->channel = -1;
     launch->clear_handlers = 0;
+    launch->placed = NULL;
     launch->plan = memcpy(launch + 1, plan, plan->size);
     launch->ops = (const struct sk_op *)(launch->plan + 1);
     vector = (char **)((char *)(launch + 1) + copy);

@@ -29,7 +29,8 @@ struct sk_launch {
     int32_t clear_handlers; /* the kernel did not: reset all 64 first */
     const struct sk_plan *plan;
     const struct sk_op *ops;
-    const char *const *paths; /* path_count of them */
+    const struct sk_op *placed; /* the cgroup operation that clone has done; NULL: none */
+    const char *const *paths;   /* path_count of them */
     char **argv;
     char **envp;
     void *stack_top;

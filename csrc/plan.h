@@ -40,17 +40,19 @@ struct sk_op {
 #define SK_ON_POSIX (1u << SK_POSIX_SPAWN)
 #define SK_ON_OURS (SK_ON_SHARED | SK_ON_COPY)
 #define SK_ON_ALL (SK_ON_OURS | SK_ON_POSIX)
+#define SK_TEXT (1u << 31) /* beside the engines: the operation has a text */
 
 /* The one table. A new attribute is a new row, a case in child.c, and a field in Python.
  *
  *  code          name           stage          engines      operands */
 /* clang-format off */
 #define SK_OPERATIONS(OP)                                                                          \
+    OP(CGROUP,      "cgroup",      "cgroup",      SK_ON_OURS | SK_TEXT) /* text directory; x: of v2 */ \
     OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */     \
     OP(UMASK,       "umask",       "umask",       SK_ON_OURS) /* a mask */                         \
     OP(SETSID,      "setsid",      "setsid",      SK_ON_ALL)                                       \
     OP(SETPGID,     "setpgid",     "setpgid",     SK_ON_ALL)  /* a group, 0: its own */            \
-    OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS) /* text directory */                 \
+    OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS | SK_TEXT) /* text directory */       \
     OP(DUP,         "dup",         "descriptors", SK_ON_ALL)  /* a from, b to, x: close-on-exec */ \
     OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */         \
     OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                              \
@@ -76,5 +78,12 @@ enum sk_operation {
     SK_AT_EXEC,       /* every operation is done; the program is being loaded */
     SK_AT_SPAWN       /* somewhere inside the C library's posix_spawn */
 };
+
+/* The operations that have a text, as bits. */
+#define SK_TEXT_BIT(code, name, stage, engines) \
+    | ((uint64_t)(((engines) & SK_TEXT) != 0) << SK_OP_##code)
+#define SK_TEXTS (UINT64_C(0) SK_OPERATIONS(SK_TEXT_BIT))
+#define SK_HAS_TEXT(code) (SK_TEXTS >> (code) & 1)
+_Static_assert(SK_OP_COUNT <= 64, "SK_TEXTS has a bit for each operation");
 
 #endif

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 
-sk_features sk__features = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0};
+sk_features sk__features = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0};
 
 static int is_there(int result) { return result != -ENOSYS && result != -EPERM; }
 

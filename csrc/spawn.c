@@ -56,6 +56,11 @@ int sk_operation_on(int code, int engine)
     return code > SK_OP_NONE && code < SK_OP_COUNT && (operations[code].engines >> engine & 1);
 }
 
+int sk_operation_text(int code)
+{
+    return code > SK_OP_NONE && code < SK_OP_COUNT && SK_HAS_TEXT(code);
+}
+
 static int choose(int wanted, struct sk_launch *launch)
 {
     if (wanted == SK_FORK || wanted == SK_POSIX_SPAWN)

@@ -299,6 +299,7 @@ typedef struct sk_features {
     int32_t overlapped;    /* … also without CLONE_VFORK */
     int32_t clone3;        /* with CLONE_CLEAR_SIGHAND */
     int32_t clone_pidfd;   /* CLONE_PIDFD */
+    int32_t into_cgroup;   /* CLONE_INTO_CGROUP: a child is born in its cgroup (version 2) */
     int32_t pidfd_open;
     int32_t pidfd_wait;   /* waitid(P_PIDFD) */
     int32_t pidfd_signal; /* pidfd_send_signal */
@@ -315,6 +316,10 @@ void sk_probe(sk_features *features);
 const char *sk_stage_name(int stage);
 int sk_operation_code(const char *name);
 int sk_operation_on(int code, int engine); /* 1: that engine can run it */
+int sk_operation_text(int code);           /* 1: it has a text */
+
+/* Writes a file that is there already, such as one of a cgroup's: 0 or a negative errno. */
+int sk_write_file(const char *path, const void *data, size_t size);
 
 /* Blocks the signals of the calling thread, and gives it back its mask; both are harmless when
  * repeated. For the start of a thread, which inherits the mask. `take` sets the mask that another

@@ -44,6 +44,9 @@
 #define SYS_close_range 436
 #endif
 
+#ifndef O_PATH
+#define O_PATH 010000000
+#endif
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
 #endif
@@ -88,6 +91,10 @@ SK_INLINE int sys_close(int fd)
 SK_INLINE int sys_open(const char *path, int flags)
 {
     return (int)SK_SYS(SYS_openat, AT_FDCWD, path, flags, 0, 0);
+}
+SK_INLINE int sys_open_in(int directory, const char *name, int flags)
+{
+    return (int)SK_SYS(SYS_openat, directory, name, flags, 0, 0);
 }
 SK_INLINE int sys_create(const char *path, int flags, int mode)
 {

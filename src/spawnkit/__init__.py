@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._run import output, run
     from .attributes import RLIM_INFINITY, ProcAttr, SysProcAttr
     from .cancel import CancelToken
+    from .cgroups import Cgroup, CgroupUsage
     from .cmd import Cmd
     from .environment import Env
     from .errors import (
@@ -56,6 +57,8 @@ _HOME = {
     "KillReport": "killing",
     "OtherProcess": "proctable",
     "subreaper": "reaping",
+    "Cgroup": "cgroups",
+    "CgroupUsage": "cgroups",
     "Env": "environment",
     "look_path": "lookpath",
     "shell_command": "shell",
@@ -100,6 +103,8 @@ __all__ = [
     "STDOUT",
     "CancelToken",
     "Cancelled",
+    "Cgroup",
+    "CgroupUsage",
     "Cmd",
     "DotError",
     "Env",

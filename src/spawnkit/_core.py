@@ -603,6 +603,11 @@ def runs_on(code: int, engine: int) -> bool:
     return bool(lib.sk_operation_on(code, engine))
 
 
+def has_text(code: int) -> bool:
+    """Is one of the operation's operands a string?"""
+    return bool(lib.sk_operation_text(code))
+
+
 def descriptor_moves(
     wanted: dict[int, int | None], until_exec: int | None = None
 ) -> list[tuple[int, int, bool]]:
@@ -711,6 +716,13 @@ def current_mask() -> Any:
 def take_mask(mask: Any) -> None:
     """Gives this thread the mask that another one had."""
     lib.sk_mask_take(mask)
+
+
+def write_file(path: str, text: str) -> int:
+    """Writes a file that is there already: 0 or a negative errno."""
+    data = text.encode("ascii")
+    result: int = lib.sk_write_file(os.fsencode(path), data, len(data))
+    return result
 
 
 def own_peak() -> int:

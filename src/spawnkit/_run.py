@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .attributes import SysProcAttr
     from .cancel import CancelToken
+    from .cgroups import Cgroup
     from .cmd import Cmd
     from .plan import Arg, Dir, Environment, File
     from .streams import CheckedThree, Stream
@@ -44,6 +45,7 @@ def run(
     fd_map: Mapping[int, File | None] | None = None,
     exec_fd: File | None = None,
     attr: SysProcAttr | None = None,
+    cgroup: Cgroup | None = None,
     idle_timeout: float | None = None,
     cancel: CancelToken | Callable[[Cmd], object] | None = None,
     grace: float | None = None,
@@ -111,7 +113,18 @@ def run(
         streams: Pipes | None = None
         try:
             plan, number, streams = prepare(
-                args, path, env, dir, checked, extra_files, fd_map, exec_fd, attr, engine, pipes
+                args,
+                path,
+                env,
+                dir,
+                checked,
+                extra_files,
+                fd_map,
+                exec_fd,
+                attr,
+                engine,
+                cgroup,
+                pipes,
             )
             result = execute(
                 child, plan, number, streams, args[0], timeout, deadline, check, attr, text
@@ -140,6 +153,7 @@ def run(
         fd_map=fd_map,
         exec_fd=exec_fd,
         attr=attr,
+        cgroup=cgroup,
         timeout=timeout,
         idle_timeout=idle_timeout,
         cancel=cancel,

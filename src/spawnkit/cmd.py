@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .attributes import SysProcAttr
     from .cancel import CancelToken
+    from .cgroups import Cgroup
     from .pipes import PipeEnd
     from .plan import Arg, Dir, Environment, File
     from .process import Process
@@ -46,6 +47,7 @@ _OPTIONS = (
     "fd_map",
     "exec_fd",
     "attr",
+    "cgroup",
     "timeout",
     "idle_timeout",
     "cancel",
@@ -84,6 +86,8 @@ class Cmd:
         given.
     dir: the working directory; None: ours.
     attr: a SysProcAttr: session, group, umask, limits, signals. None: nothing special.
+    cgroup: a Cgroup, which the program is in from its first instruction; it may have others in it,
+        and is yours to close. None: ours.
 
     Its streams:
 
@@ -174,6 +178,7 @@ class Cmd:
         fd_map: Mapping[int, File | None] | None = None,
         exec_fd: File | None = None,
         attr: SysProcAttr | None = None,
+        cgroup: Cgroup | None = None,
         timeout: float | None = None,
         idle_timeout: float | None = None,
         cancel: CancelToken | Callable[[Cmd], object] | None = None,
@@ -198,6 +203,7 @@ class Cmd:
         self.fd_map = fd_map
         self.exec_fd = exec_fd
         self.attr = attr
+        self.cgroup = cgroup
         self.timeout = timeout
         self.idle_timeout = idle_timeout
         self.cancel = cancel

@@ -25,6 +25,15 @@ _OF_FILES = frozenset(
     )
 )
 
+# cgroups(7), "No internal processes", "Delegation containment", "Thread mode".
+_OF_CGROUPS: dict[int | None, str] = {
+    errno.ENOENT: "it was removed, or lies outside our cgroup namespace",
+    errno.ENODEV: "it has just been removed",
+    errno.EACCES: "we may not write its cgroup.procs, or that of the cgroup above it and ours",
+    errno.EBUSY: "controllers are enabled for cgroups in it, so that it takes no processes",
+    errno.EOPNOTSUPP: "it is below a threaded cgroup",
+}
+
 
 def explain(
     plan: bytes, stage: int, index: int, number: int | None
@@ -50,6 +59,8 @@ def explain(
                 hint = too_big(program, *_arguments(plan), _stack_limit(plan))
             elif number == errno.EAGAIN and name == "exec":
                 hint = "the limit on processes, RLIMIT_NPROC, is reached"
+        elif name == "cgroup":
+            hint = _OF_CGROUPS.get(number, "")
         elif stage < 100 and number == errno.EBADF and _operations(plan)[index][0] == _ops.DUP:
             hint = "not open, or a target above RLIMIT_NOFILE"
     except Exception:
@@ -150,9 +161,9 @@ def _text(plan: bytes, start: int) -> bytes:
 
 def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
     code, _, a, b, text, x, y = _operations(plan)[index]
-    if code == _ops.CHDIR:
-        directory = os.fsdecode(_text(plan, text))
-        return f"chdir {directory!r}", directory
+    if _core.has_text(code):
+        path = os.fsdecode(_text(plan, text))
+        return f"{_core.stage_name(code)} {path!r}", path
     if code == _ops.DUP:
         return f"{'exec fd' if b == _exec_fd(plan) else 'fd'} {a} → {b}", None
     if code == _ops.KEEP:

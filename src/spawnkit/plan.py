@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Dir: TypeAlias = Arg
     Environment: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Arg, Arg] | Env
     File: TypeAlias = int | HasFileno
+    # Operations; or one that has a text: its code, the text, its x.
+    Piece: TypeAlias = bytes | tuple[int, bytes, int]
 
 _HEADER = Struct("=IIIIIIIi")  # struct sk_plan
 _MAGIC = 0x31506B73
@@ -124,6 +126,7 @@ def check_engine(
     dir: bytes | None,
     attr: SysProcAttr | None,
     exec_fd: int | None = None,
+    cgroups: bool = False,
 ) -> int:
     """The engine's number; ValueError if there is none such or it cannot do what is asked."""
     if engine is not None and not isinstance(engine, str):
@@ -135,7 +138,9 @@ def check_engine(
     if number == _POSIX_SPAWN:
         if exec_fd is not None:
             raise ValueError(f"engine: {engine!r} cannot do 'exec_fd'")
-        ops = _ops.op(_ops.CHDIR) if dir is not None else b""
+        ops = _ops.op(_ops.CGROUP) * cgroups
+        if dir is not None:
+            ops += _ops.op(_ops.CHDIR)
         if attr is not None:
             ops += attr._before + attr._nofile + attr._after
         for fields in _ops.OP.iter_unpack(ops):
@@ -155,15 +160,17 @@ def pack(
     attr: SysProcAttr | None = None,
     exec_fd: int | None = None,
     exec_keep: bool = False,
+    cgroups: Sequence[tuple[bytes, bool]] = (),
 ) -> bytes:
     """The launch plan. The order of its operations is the order in which the child does them.
 
     wanted: the descriptor map; kept: descriptors that stay as they are where not in the map.
     exec_fd: a descriptor of ours: the program itself; `path` then is a name for messages.
     exec_keep: the program keeps it, as a script must (`is_script`).
+    cgroups: directories, each with whether it is of version 2; the child belongs to all of them.
     """
     operands = b""
-    if attr is None and dir is None and kept is STANDARD and exec_fd is None:
+    if attr is None and dir is None and kept is STANDARD and exec_fd is None and not cgroups:
         target = -1
         ops = _with(wanted) if wanted else _plain
     else:
@@ -182,13 +189,28 @@ def pack(
             target = _free_target(wanted or {}, kept, exec_fd)
             until_exec = None if exec_keep else target
             wanted = {**(wanted or {}), target: exec_fd}
-        middle = _descriptors(wanted or {}, kept, until_exec)
+        pieces: list[Piece] = [(_ops.CGROUP, path, unified) for path, unified in cgroups]
+        pieces.append(before)
         if dir is not None:
-            operands = dir + b"\0"
-            size = len(before) + _ops.OP.size + len(middle) + len(after)
-            middle = _ops.op(_ops.CHDIR, text=_HEADER.size + size) + middle
-        ops = before + middle + after
+            pieces.append((_ops.CHDIR, dir, 0))
+        pieces += (_descriptors(wanted or {}, kept, until_exec), after)
+        ops, operands = _lay_out(pieces)
     return _assemble(path, argv, argc, env, ops, operands, target)
+
+
+def _lay_out(pieces: list[Piece]) -> tuple[bytes, bytes]:
+    """The operations, and the texts that come after them: only here is known where that is."""
+    at = _HEADER.size + sum([_ops.OP.size if type(p) is tuple else len(p) for p in pieces])
+    packed, texts = [], []
+    for piece in pieces:
+        if isinstance(piece, tuple):
+            code, text, x = piece
+            packed.append(_ops.op(code, text=at, x=x))
+            texts.append(text + b"\0")
+            at += len(text) + 1
+        else:
+            packed.append(piece)
+    return b"".join(packed), b"".join(texts)
 
 
 def pack_execute(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
+    from .cgroups import Cgroup
     from .plan import Arg, Dir, Environment, File
 
     Prepared: TypeAlias = tuple[bytes, int, streams.Pipes | None]
@@ -33,6 +34,7 @@ def prepare(
     exec_fd: File | None,
     attr: SysProcAttr | None,
     engine: str | None,
+    cgroup: Cgroup | None = None,
     opened: streams.Pipes | None = None,
     mark: bytes | None = None,
 ) -> Prepared:
@@ -50,7 +52,13 @@ def prepare(
         more = streams.more_descriptors(extra_files, fd_map, checked or (None, None, None))
     if attr is not None and not isinstance(attr, SysProcAttr):
         raise TypeError(f"attr: a SysProcAttr wanted, not {attr!r}")
-    number = 0 if engine is None else check_engine(engine, directory, attr, exec_number)
+    if cgroup is not None:
+        from .cgroups import check
+
+        check(cgroup)
+    number = 0
+    if engine is not None:
+        number = check_engine(engine, directory, attr, exec_number, cgroup is not None)
     # Last of the checks: the PWD that comes with a directory may need getcwd(2).
     variables = resolve(env, directory)
     if mark is not None:
@@ -58,6 +66,7 @@ def prepare(
     if path is None and exec_fd is None and b"/" not in program:
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
+    cgroups = () if cgroup is None else cgroup.places()
     wanted = None
     if more or exec_number is not None:
         # Before anything is opened: a number that is not open must not come to mean one of ours.
@@ -73,7 +82,7 @@ def prepare(
         wanted = opened.wanted
     if more:
         wanted = {**wanted, **more} if wanted else more
-    if exec_number is None:
+    if exec_number is None and not cgroups:
         plan = pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr)
     else:
         plan = pack(
@@ -86,7 +95,8 @@ def prepare(
             STANDARD,
             attr,
             exec_number,
-            is_script(exec_number),
+            exec_number is not None and is_script(exec_number),
+            cgroups,
         )
     return plan, number, opened
 

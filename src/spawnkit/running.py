@@ -112,6 +112,7 @@ class Running:
             cmd.exec_fd,
             self._ending.attr,
             cmd.engine,
+            cmd.cgroup,
             self._early,
             self._ending.mark,
         )

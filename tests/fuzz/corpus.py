@@ -13,7 +13,13 @@ ATTRIBUTES = (
     SysProcAttr(setpgid=True, pgid=7, rlimits={"CORE": 0, "NOFILE": 4, "AS": -1}),
     SysProcAttr(sigmask=range(1, 65), sigignore=[1, 2, 9], sigdefault=[15, 19]),
 )
-DIRECTORIES = (None, b"/", b"a/long/directory/" + b"x" * 40)
+CGROUPS = ((b"/a/cgroup", True), (b"/another/" + b"y" * 40, False))
+DIRECTORIES: tuple[tuple[bytes | None, tuple[tuple[bytes, bool], ...]], ...] = (
+    (None, ()),
+    (b"/", ()),
+    (None, CGROUPS[:1]),
+    (b"a/long/directory/" + b"x" * 40, CGROUPS),
+)
 MAPS: tuple[dict[int, int | None], ...] = (
     {},
     {0: 5, 1: 0},
@@ -28,8 +34,8 @@ STRINGS = (
 def plans() -> list[bytes]:
     """All of them; the same ones each time."""
     packed = [
-        plan.pack(*strings, dir, dict(wanted), kept, attr, exec_fd, exec_fd is not None)
-        for strings, dir, wanted, attr, kept, exec_fd in itertools.product(
+        plan.pack(*strings, dir, dict(wanted), kept, attr, exec_fd, exec_fd is not None, cgroups)
+        for strings, (dir, cgroups), wanted, attr, kept, exec_fd in itertools.product(
             STRINGS, DIRECTORIES, MAPS, ATTRIBUTES, (plan.STANDARD, frozenset()), (None, 6)
         )
     ]

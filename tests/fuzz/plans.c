@@ -110,6 +110,22 @@ static void expect_vectors(void)
 static void expect_call(const struct sk_op *op, long number, long a, long b, long c, long d)
 {
     switch (op->code) {
+    case SK_OP_CGROUP:
+        expect(op != launch->placed, "it is there already");
+        if (number == SYS_openat && a == AT_FDCWD) {
+            expect_text((const char *)b);
+            expect((const char *)b == (const char *)launch->plan + op->text, "not this cgroup");
+            expect(c & O_CLOEXEC, "a cgroup that stays open");
+        } else if (number == SYS_openat) {
+            expect(a == 1000 && strcmp((const char *)b, "cgroup.procs") == 0 &&
+                       c == (O_WRONLY | O_CLOEXEC),
+                   "another file of a cgroup");
+        } else if (number == SYS_write) {
+            expect(a == 1001 && c == 1 && *(const char *)b == '0', "another one moves");
+        } else {
+            expect(number == SYS_close && (a == 1000 || a == 1001), "not a way into a cgroup");
+        }
+        return;
     case SK_OP_RLIMIT: {
         const struct sk_rlimit *limit = (const struct sk_rlimit *)c;
 
@@ -181,6 +197,8 @@ static int makes_no_call(const struct sk_op *op)
     unsigned first = (unsigned)op->x, last = (unsigned)op->y;
 
     switch (op->code) {
+    case SK_OP_CGROUP:
+        return op == launch->placed;
     case SK_OP_CLOSE_RANGE:
         return first > last ||
                (first == last && launch->channel >= 0 && first == (unsigned)launch->channel);
@@ -198,9 +216,9 @@ static void expect_done_before(uint32_t index)
 }
 
 /* May a failure of this call be passed over? umask has none; close leaves nothing open. */
-static int may_fail(const struct sk_op *op)
+static int may_fail(const struct sk_op *op, long number)
 {
-    return op->code == SK_OP_UMASK || op->code == SK_OP_CLOSE || op->code == SK_OP_CLOSE_RANGE;
+    return op->code == SK_OP_UMASK || op->code == SK_OP_CLOSE_RANGE || number == SYS_close;
 }
 
 static long execute_one(long number, long a, long b, long c, long d)
@@ -231,6 +249,8 @@ static long answer(long number, long a, long b, long c, long d)
 {
     if (number == SYS_prlimit64 && d)
         *(struct sk_rlimit *)d = (struct sk_rlimit){16, 20};
+    if (number == SYS_openat && launch->report.stage == SK_OP_CGROUP)
+        return a == AT_FDCWD ? 1000 : 1001;
     if (number == SYS_openat) {
         listings = 0;
         expect(strcmp((const char *)b, "/proc/self/fd") == 0, "another directory");
@@ -265,7 +285,7 @@ static long sk_syscall(long number, long a, long b, long c, long d, long e, long
         return sk_real_syscall(number, a, b, c, d, e, f);
     if (number == SYS_exit_group)
         longjmp(ended, 1);
-    if (number == SYS_write) { /* a report */
+    if (number == SYS_write && c != 1) { /* a report */
         expect(a == launch->channel && c == 12, "a write beside the report");
         expect(memcmp((const void *)b, (const void *)&launch->report, 12) == 0,
                "another report than the one in memory");
@@ -287,20 +307,28 @@ static long sk_syscall(long number, long a, long b, long c, long d, long e, long
     expect((uint32_t)launch->report.index < launch->plan->op_count, "no such operation");
     expect_done_before((uint32_t)launch->report.index);
     last_op = launch->report.index;
-    expect(failed_stage == 0, "a step after one that failed");
+    expect(failed_stage == 0 || number == SYS_close, "a step after one that failed");
     op = &launch->ops[last_op];
     expect(launch->report.stage == op->code, "the stage is another operation's");
     expect_call(op, number, a, b, c, d);
     if (number == SYS_close_range && no_range)
         return -EPERM;
     if (calls == failing) {
-        if (!may_fail(op)) {
+        if (!may_fail(op, number)) {
             failed_stage = op->code;
             failed_index = last_op;
         }
         return -EDOM;
     }
     return answer(number, a, b, c, d);
+}
+
+static const struct sk_op *first_cgroup(void)
+{
+    for (uint32_t i = 0; i < launch->plan->op_count; i++)
+        if (launch->ops[i].code == SK_OP_CGROUP)
+            return &launch->ops[i];
+    return NULL;
 }
 
 static void replay_it(uint64_t chance)
@@ -314,6 +342,7 @@ static void replay_it(uint64_t chance)
     no_range = (int)(chance >> 10 & 3);
     launch->channel = chance >> 12 & 1 ? (int)(chance >> 13 & 15) : -1;
     launch->clear_handlers = chance >> 17 & 1;
+    launch->placed = chance >> 18 & 1 ? first_cgroup() : NULL;
     replayed++;
     if (setjmp(ended) == 0) {
         sk__child_main(launch);

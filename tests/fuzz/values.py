@@ -411,6 +411,10 @@ def packing(chance: Random) -> None:
     argv = [text(chance, PLAIN).encode() for _ in range(1 + chance.randrange(4))]
     env = [text(chance, PLAIN).encode() + b"=" for _ in range(chance.randrange(4))]
     directory = chance.choice((None, None, b"/", b"some/where"))
+    cgroups = [
+        (text(chance, PLAIN).encode(), chance.randrange(2) == 1)
+        for _ in range(chance.choice((0, 0, 1, 3)))
+    ]
     kept = chance.choice((plans.STANDARD, frozenset[int]()))
     wanted: dict[int, int | None] = {
         chance.randrange(9): chance.choice((None, *range(9))) for _ in range(chance.randrange(7))
@@ -429,6 +433,7 @@ def packing(chance: Random) -> None:
         attr,
         exec_fd,
         keep,
+        cgroups,
     )
     size, strings, target = _check_header(data, len(argv), len(env), exec_fd)
     assert data[strings:] == b"".join([string + b"\0" for string in (path, *argv, *env)])
@@ -437,6 +442,8 @@ def packing(chance: Random) -> None:
     assert explain._arguments(data) == (argv, env)
     assert explain._directory(data) == (directory or b"")
     operations = explain._operations(data)
+    entered = [(explain._text(data, op[4]), op[5]) for op in operations if op[0] == _ops.CGROUP]
+    assert entered == cgroups
     _check_order(operations, attr, directory is not None)
     for index, operation in enumerate(operations):
         assert explain.describe(data, operation[0], index)[0]
@@ -479,7 +486,7 @@ def _check_order(
 ) -> None:
     """Each operation that was asked for once, in the one order there is."""
     names = [_core.stage_name(operation[0]) for operation in operations]
-    stages = ["umask", "setsid", "setpgid", "chdir", "descriptors", "close", "signals"]
+    stages = ["cgroup", "umask", "setsid", "setpgid", "chdir", "descriptors", "close", "signals"]
     places = [stages.index(name) for name in names if name != "rlimit"]
     # Moves and ranges are of the descriptors; NOFILE stands before or after them.
     assert places == sorted(places), names

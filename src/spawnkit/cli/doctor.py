@@ -24,6 +24,7 @@ _MEANING = {
     "overlapped": "we go on while the child sets itself up; without it the kernel holds us",
     "clone3": "clone3 with CLONE_CLEAR_SIGHAND; without it signals are blocked around clone",
     "clone_pidfd": "CLONE_PIDFD; without it pidfd_open right after the clone",
+    "into_cgroup": "CLONE_INTO_CGROUP; without it a child moves there itself: milliseconds",
     "pidfd_open": "pidfds at all; without them signals go by pid, timed waits look now and then",
     "pidfd_wait": "waitid(P_PIDFD); without it waits go by pid",
     "pidfd_signal": "pidfd_send_signal; without it signals go by pid while it is not reaped",
