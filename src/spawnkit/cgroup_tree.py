@@ -51,9 +51,9 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 def _below_mount(path: bytes | None, root: bytes, place: bytes) -> str | None:
     """Where a cgroup is, of a mount that shows what is below `root`."""
-    if path is None:
-        return None
     root = root.rstrip(b"/")
+    if path is None or path.startswith(b"/.."):  # a name outside of our cgroup namespace
+        return None
     if path != root and not path.startswith(root + b"/"):
         return None
     return os.fsdecode(place + path[len(root) :].rstrip(b"/"))

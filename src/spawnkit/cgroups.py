@@ -207,15 +207,22 @@ class Cgroup:
 
         Takes at most 2 s. Harmless when repeated; in a process forked since it does nothing.
         OSError names the directory that could not be removed and who is in it; it may be called
-        again. After a Ctrl-C in it, too.
+        again. A Ctrl-C in it goes on when it is through.
         """
         with self._lock:
             self._closed = True
             if self._owner != os.getpid() or not self._directories:
                 return
-            if self._paths:
-                kill(*self._killed_by(), _PATIENCE)
-            self._remove(_PATIENCE)
+            try:
+                self._end()
+            except KeyboardInterrupt:
+                self._end()  # it is bounded, and what is in there would run on
+                raise
+
+    def _end(self) -> None:
+        if self._paths:
+            kill(*self._killed_by(), _PATIENCE)
+        self._remove(_PATIENCE)
 
     def _remove(self, patience: float) -> None:
         """Members that have been killed take a moment."""

@@ -75,9 +75,9 @@ static const struct name calls[] = {
 
 static const struct name errors[] = {
     {"E2BIG", E2BIG},   {"EACCES", EACCES}, {"EAGAIN", EAGAIN}, {"EBADF", EBADF},
-    {"ECHILD", ECHILD}, {"EINTR", EINTR},   {"EINVAL", EINVAL}, {"EIO", EIO},
-    {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOENT", ENOENT}, {"ENOMEM", ENOMEM},
-    {"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"ESRCH", ESRCH},
+    {"EBUSY", EBUSY},   {"ECHILD", ECHILD}, {"EINTR", EINTR},   {"EINVAL", EINVAL},
+    {"EIO", EIO},       {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOENT", ENOENT},
+    {"ENOMEM", ENOMEM}, {"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"ESRCH", ESRCH},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

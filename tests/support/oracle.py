@@ -164,6 +164,19 @@ def _limits() -> Facts:
     return facts
 
 
+def _cgroups() -> Facts:
+    """Where we are, and the cgroups of ours in there, if the package has any idea of them."""
+    facts = {"cgroups": _read(f"{PROC}/self/cgroup")}
+    tree = sys.modules.get("spawnkit.cgroup_tree")
+    if tree:
+        unified, old = tree.own_cgroups()
+        for directory in {unified, *old.values()} - {None}:
+            for name in os.listdir(directory):
+                if name.startswith(f"spawnkit-{os.getpid()}-"):
+                    facts[f"cgroup {directory}/{name}"] = "still there"
+    return facts
+
+
 _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ 0 *$", re.MULTILINE)
 
 
@@ -222,6 +235,7 @@ def snapshot() -> Facts:
         **_status(),
         **_dispositions(),
         **_limits(),
+        **_cgroups(),
         **_children(),
     }
 
