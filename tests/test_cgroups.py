@@ -15,7 +15,17 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import PIPE, Cgroup, CgroupUsage, Cmd, cgroup_homes, cgroup_kill, cgroup_tree, cgroups
+from spawnkit import (
+    PIPE,
+    Cgroup,
+    CgroupUsage,
+    Cmd,
+    _core,
+    cgroup_homes,
+    cgroup_kill,
+    cgroup_tree,
+    cgroups,
+)
 from support.children import Children
 from support.isolated import Isolate
 from support.proc import PROC
@@ -600,7 +610,59 @@ def test_a_controller_that_is_not_enabled_is_named(monkeypatch: pytest.MonkeyPat
         assert switch in str(caught.value)
 
 
-def test_where_nothing_is_mounted_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def delegated(tmp_path: Path) -> Path:
+    """What looks like a cgroup of version 2 with all controllers, where this kernel has none."""
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("")
+    return tmp_path
+
+
+def test_a_parent_gives_the_controllers_that_are_wanted(
+    delegated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2's files, and what stands in them."""
+    written = []
+    monkeypatch.setattr(_core, "write_file", lambda *file: written.append(file) or 0)
+    with Cgroup(**LIMITS, parent=delegated, name="one") as group:
+        path = f"{delegated}/one"
+        assert group.paths == dict.fromkeys(["unified", "memory", "pids", "cpu"], path)
+        assert group.places() == [(os.fsencode(path), True)]
+        files = {
+            "memory.peak": "4096",
+            "memory.events": "oom 3\noom_kill 2\noom_group_kill 1",
+            "cpu.stat": "usage_usec 1500000\nuser_usec 9",
+            "pids.peak": "7",
+        }
+        for name, text in files.items():
+            Path(path, name).write_text(text)
+        assert group.usage() == CgroupUsage(4096, 2, 1.5, 7)
+        for name in files:
+            Path(path, name).unlink()
+    switch = f"{delegated}/cgroup.subtree_control"
+    assert written == [
+        (switch, "+memory"),
+        (switch, "+pids"),
+        (switch, "+cpu"),
+        (f"{path}/memory.max", str(64 << 20)),
+        (f"{path}/pids.max", "20"),
+        (f"{path}/cpu.max", "50000 100000"),
+    ]
+    assert not os.path.exists(path)
+
+
+def test_a_parent_with_processes_of_its_own_says_so(
+    delegated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "write_file", lambda *_: -errno.EBUSY)
+    with pytest.raises(OSError, match="it has processes of its own") as caught:
+        Cgroup(pids_max=9, parent=delegated).open()
+    assert caught.value.filename == f"{delegated}/cgroup.subtree_control"
+
+
+def test_where_nothing_is_mounted_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(cgroup_homes, "own_cgroups", lambda: (None, {}))
     with pytest.raises(FileNotFoundError, match="neither version 2 nor the freezer"):
         Cgroup().open()
@@ -609,6 +671,12 @@ def test_where_nothing_is_mounted_that_is_said(monkeypatch: pytest.MonkeyPatch) 
         Cgroup(memory_max=9).open()
     with pytest.raises(FileNotFoundError, match="/nowhere"):
         Cgroup().open()
+    missing = tmp_path / "cgroup"
+    monkeypatch.undo()
+    monkeypatch.setattr(cgroup_tree, "_lines", lambda _: missing.read_bytes().splitlines())
+    with pytest.raises(FileNotFoundError, match=f"our own cgroup '{missing}'"):
+        Cgroup().open()
+    monkeypatch.undo()
 
 
 def test_a_parent_of_another_kind_is_refused(tmp_path: Path) -> None:

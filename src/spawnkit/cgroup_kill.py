@@ -50,8 +50,8 @@ def _kill_frozen(directory: str, unified: bool) -> None:
         ("cgroup.freeze", "1", "0") if unified else ("freezer.state", "FROZEN", "THAWED")
     )
     try:
-        _core.write_file(f"{directory}/{file}", on)
-        end = time.monotonic() + _FREEZES_WITHIN
+        begun = _core.write_file(f"{directory}/{file}", on) == 0  # else a Linux before 5.2
+        end = time.monotonic() + _FREEZES_WITHIN * begun
         while not _is_frozen(directory, unified) and time.monotonic() < end:
             time.sleep(_FIRST_PAUSE)
         _signal_all(directory)
