@@ -627,7 +627,7 @@ def test_a_parent_gives_the_controllers_that_are_wanted(
     with Cgroup(**LIMITS, parent=delegated, name="one") as group:
         path = f"{delegated}/one"
         assert group.paths == dict.fromkeys(["unified", "memory", "pids", "cpu"], path)
-        assert group.places() == [(os.fsencode(path), True)]
+        assert group._places() == [(os.fsencode(path), True)]
         files = {
             "memory.peak": "4096",
             "memory.events": "oom 3\noom_kill 2\noom_group_kill 1",

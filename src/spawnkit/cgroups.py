@@ -152,8 +152,9 @@ class Cgroup:
 
     def open(self) -> Cgroup:
         """Makes it, unless it is there; returns itself. SpawnError."""
+        self._check()
         with self._lock:
-            self.check()
+            self._check()
             if not self._paths:
                 try:
                     self._paths = self._make()
@@ -162,8 +163,8 @@ class Cgroup:
                     raise
         return self
 
-    def check(self) -> None:
-        """ValueError if it is closed, RuntimeError in a process forked since it was made."""
+    def _check(self) -> None:
+        # Before the lock is taken, too: in a forked process whoever held it may not exist.
         if self._owner != os.getpid():
             raise RuntimeError("cgroup: it is one of the process this one was forked from")
         if self._closed:
@@ -209,9 +210,11 @@ class Cgroup:
         OSError names the directory that could not be removed and who is in it; it may be called
         again. A Ctrl-C in it goes on when it is through.
         """
+        if self._owner != os.getpid():
+            return
         with self._lock:
             self._closed = True
-            if self._owner != os.getpid() or not self._directories:
+            if not self._directories:
                 return
             try:
                 self._end()
@@ -275,7 +278,7 @@ class Cgroup:
         self.open()
         return dict(self._paths)
 
-    def places(self) -> list[tuple[bytes, bool]]:
+    def _places(self) -> list[tuple[bytes, bool]]:
         """For the launch plan: the directories, and whether each is of version 2."""
         paths = self.paths
         unified = paths.get(UNIFIED)
@@ -338,7 +341,7 @@ def check(value: object) -> None:
     """Is it a Cgroup that a command can be given? TypeError, ValueError, RuntimeError."""
     if not isinstance(value, Cgroup):
         raise TypeError(f"cgroup: a Cgroup wanted, not {value!r}")
-    value.check()
+    value._check()
 
 
 def _quota(cpus: float) -> int:

@@ -66,7 +66,7 @@ def prepare(
     if path is None and exec_fd is None and b"/" not in program:
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
-    cgroups = () if cgroup is None else cgroup.places()
+    cgroups = () if cgroup is None else cgroup._places()
     wanted = None
     if more or exec_number is not None:
         # Before anything is opened: a number that is not open must not come to mean one of ours.
