@@ -198,6 +198,14 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
     int result;
 
     switch (op->code) {
+    case SK_OP_PDEATHSIG:
+        result = sys_pdeathsig(op->a);
+        /* The kernel tells of an end that is still to come:
+         *   1. the parent makes us, and is killed;
+         *   2. we ask for the signal, which was due before: it never comes. */
+        if (result == 0 && sys_getppid() != op->b)
+            result = -ESRCH;
+        return result;
     case SK_OP_CGROUP:
         return op == launch->placed ? 0 : enter_cgroup((const char *)launch->plan + op->text);
     case SK_OP_RLIMIT:

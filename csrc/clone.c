@@ -216,7 +216,7 @@ static int climb(sk_child *child, struct sk_launch *launch, int engine, int want
     return result;
 }
 
-int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
+int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
     int cgroup = open_birthplace(launch);
     int result = climb(child, launch, engine, want_pidfd, cgroup);
@@ -224,6 +224,25 @@ int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pi
     if (cgroup >= 0)
         sys_close(cgroup);
     return result;
+}
+
+/* The signal of PDEATHSIG comes when the thread ends that made the child. The first thread of a
+ * process lives as long as the process (unless it calls pthread_exit, which no interpreter does);
+ * any other has the child made by one that does. */
+static int needs_home(const struct sk_launch *launch)
+{
+    if (sk__main_thread())
+        return 0;
+    for (uint32_t i = 0; i < launch->plan->op_count; i++)
+        if (launch->ops[i].code == SK_OP_PDEATHSIG)
+            return 1;
+    return 0;
+}
+
+int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
+{
+    return needs_home(launch) ? sk__clone_at_home(child, launch, engine, want_pidfd)
+                              : sk__clone_here(child, launch, engine, want_pidfd);
 }
 
 int sk__memory_is_shared(struct sk_launch *launch)

@@ -41,9 +41,15 @@ void sk__write_lock_forked(void);
 /* A pidfd that is wanted only against strangers' waits: no descriptor left is no reason to fail. */
 #define SK_IF_IT_CAN_BE_HAD 2
 
-/* Makes a child in sk__child_main on `launch`, by the best means this kernel allows. `engine` is
- * one of ours. Fills pid and pidfd, or returns a negative errno and no child was made. */
+/* Makes a child in sk__child_main on `launch`, by the best means this kernel allows, in the thread
+ * that its plan needs. `engine` is one of ours. Fills pid and pidfd, or returns a negative errno and
+ * no child was made. */
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
+int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
+
+/* The same in a thread that lives as long as the process (home.c). */
+int sk__clone_at_home(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
+void sk__home_forked(void);
 
 /* Moves a descriptor of ours to a number the plan does not name: the child must not write over it, nor
  * find it where it looks for a descriptor that is closed here. A negative errno is passed through. */

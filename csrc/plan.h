@@ -47,6 +47,7 @@ struct sk_op {
  *  code          name           stage          engines      operands */
 /* clang-format off */
 #define SK_OPERATIONS(OP)                                                                          \
+    OP(PDEATHSIG,   "pdeathsig",   "pdeathsig",   SK_ON_OURS) /* a signal, b our pid */            \
     OP(CGROUP,      "cgroup",      "cgroup",      SK_ON_OURS | SK_TEXT) /* text directory; x: of v2 */ \
     OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */     \
     OP(UMASK,       "umask",       "umask",       SK_ON_OURS) /* a mask */                         \

@@ -13,6 +13,7 @@ static void forked(void)
 {
     __atomic_add_fetch(&generation, 1, __ATOMIC_RELAXED);
     sk__write_lock_forked();
+    sk__home_forked();
 }
 
 static void start_watching(void)

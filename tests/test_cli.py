@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def test_attributes_reach_the_command(children: Children, tmp_path: Path) -> Non
     assert words[:4] == ["0027", "64", "128", str(tmp_path.resolve())]
     assert "A=b" in words
     assert not [word for word in words if word.startswith("HOME=")]
+
+
+def test_die_with_parent() -> None:
+    """The command ends with spawnkit, in whatever way that ends."""
+    hold = "import os, signal; print(flush=True); signal.sigwait([signal.SIGTERM])"
+    command = [*SPAWNKIT, "run", "--die-with-parent", "--", sys.executable, "-c", hold]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"\n"
+        running.kill()
+        # The command has the other end: it is closed when the command has ended.
+        assert select.select([running.stdout], [], [], 30)[0]
+        assert running.stdout.read() == b""
 
 
 def test_a_timeout_kills_and_says_124() -> None:

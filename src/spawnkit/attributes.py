@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from . import _ops
+from .children import KILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class SysProcAttr:
         Python ignores, always get it back unless they are in `sigignore`. Handlers never survive.
     sigignore: signals it starts with ignored, besides those we ignore. SIGKILL and SIGSTOP may
         stand in any of the three, and stay as they are (sigprocmask(2)).
+    die_with_parent: it gets SIGKILL when our process ends, however that comes about: the same as
+        pdeathsig=SIGKILL. The end of the thread that spawned it does nothing.
+    pdeathsig: the signal it gets then, Go's Pdeathsig; 0: none. Its own children do not get it;
+        and it is lost where the program is set-user-ID, set-group-ID or has capabilities, or
+        changes its ids (PR_SET_PDEATHSIG of prctl(2)).
 
     Immutable, and reusable for any number of commands. Wrong values raise ValueError or TypeError
     here, naming the field. See setsid(2), setpgid(2), umask(2), setrlimit(2), sigprocmask(2).
@@ -60,6 +66,7 @@ class SysProcAttr:
         "_after",
         "_before",
         "_nofile",
+        "pdeathsig",
         "pgid",
         "rlimits",
         "setpgid",
@@ -78,6 +85,7 @@ class SysProcAttr:
     sigmask: frozenset[int]
     sigdefault: frozenset[int]
     sigignore: frozenset[int]
+    pdeathsig: int
     _before: bytes
     _nofile: bytes
     _after: bytes
@@ -93,6 +101,8 @@ class SysProcAttr:
         sigmask: Iterable[int] = (),
         sigdefault: Iterable[int] = (),
         sigignore: Iterable[int] = (),
+        die_with_parent: bool = False,
+        pdeathsig: int = 0,
     ) -> None:
         """See the class."""
         put = object.__setattr__
@@ -104,6 +114,7 @@ class SysProcAttr:
         put(self, "sigmask", _signals("sigmask", sigmask))
         put(self, "sigdefault", _signals("sigdefault", sigdefault))
         put(self, "sigignore", _signals("sigignore", sigignore))
+        put(self, "pdeathsig", _pdeathsig(die_with_parent, pdeathsig))
         if self.pgid and not self.setpgid:
             raise ValueError(f"pgid: {self.pgid} needs setpgid=True")
         if self.setsid and self.setpgid:
@@ -114,6 +125,11 @@ class SysProcAttr:
         put(self, "_before", self._pack_before())
         put(self, "_nofile", self._pack_rlimit(RLIMITS["NOFILE"]))
         put(self, "_after", self._pack_after())
+
+    @property
+    def die_with_parent(self) -> bool:
+        """Does it get SIGKILL when our process ends?"""
+        return self.pdeathsig == KILL
 
     def _pack_rlimit(self, resource: int) -> bytes:
         if resource not in self.rlimits:
@@ -160,7 +176,7 @@ class SysProcAttr:
 
     def __hash__(self) -> int:
         """By value."""
-        return hash((self._before, self._nofile, self._after))
+        return hash((self._before, self._nofile, self._after, self.pdeathsig))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by its fields."""
@@ -219,6 +235,15 @@ def _number(name: str, value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name}: {value} is not in {low}..{high}")
     return int(value)
+
+
+def _pdeathsig(die_with_parent: bool, pdeathsig: int) -> int:
+    number = _number("pdeathsig", pdeathsig, 0, _ops.SIGNALS)
+    if not _flag("die_with_parent", die_with_parent):
+        return number
+    if number not in (0, KILL):
+        raise ValueError(f"pdeathsig: {number}, but die_with_parent is {KILL}, SIGKILL")
+    return KILL
 
 
 def _signals(name: str, numbers: Iterable[int]) -> frozenset[int]:

@@ -61,6 +61,9 @@ def explain(
                 hint = "the limit on processes, RLIMIT_NPROC, is reached"
         elif name == "cgroup":
             hint = _OF_CGROUPS.get(number, "")
+        elif name == "pdeathsig" and number == errno.ESRCH:
+            # Were it gone nobody would read this. Children of ours are in another one, that is.
+            hint = "its parent is in another PID namespace"
         elif stage < 100 and number == errno.EBADF and _operations(plan)[index][0] == _ops.DUP:
             hint = "not open, or a target above RLIMIT_NOFILE"
     except Exception:
@@ -168,6 +171,8 @@ def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
         return f"{'exec fd' if b == _exec_fd(plan) else 'fd'} {a} → {b}", None
     if code == _ops.KEEP:
         return f"fd {a}", None
+    if code == _ops.PDEATHSIG:
+        return f"pdeathsig {_signal(a)}", None
     if code == _ops.RLIMIT:
         names = {number: name for name, number in RLIMITS.items()}
         return f"rlimit {names.get(a, a)} = ({_limit(x)}, {_limit(y)})", None
@@ -176,6 +181,15 @@ def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
     if code == _ops.UMASK:
         return f"umask {a:#o}", None
     return _core.stage_name(code), None
+
+
+def _signal(number: int) -> str:
+    try:
+        from signal import Signals
+
+        return Signals(number).name
+    except (ImportError, OSError, ValueError):  # no descriptor for the module; no such name
+        return str(number)
 
 
 def _limit(value: int) -> str:

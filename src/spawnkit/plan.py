@@ -142,7 +142,7 @@ def check_engine(
         if dir is not None:
             ops += _ops.op(_ops.CHDIR)
         if attr is not None:
-            ops += attr._before + attr._nofile + attr._after
+            ops += _before(attr) + attr._nofile + attr._after
         for fields in _ops.OP.iter_unpack(ops):
             if not _core.runs_on(fields[0], number):
                 raise ValueError(f"engine: {engine!r} cannot do {_core.stage_name(fields[0])!r}")
@@ -176,7 +176,7 @@ def pack(
     else:
         before, after = b"", _ops.PLAIN_SIGNALS
         if attr is not None:
-            before, after = attr._before, attr._after
+            before, after = _before(attr), attr._after
             if attr._nofile:
                 if _raises_nofile(attr):
                     before += attr._nofile
@@ -254,6 +254,19 @@ def _assemble(
             block,
         )
     )
+
+
+def _before(attr: SysProcAttr) -> bytes:
+    """The operations before chdir and the descriptors.
+
+    PDEATHSIG is the first of all, so that a child whose parent is killed during its setup dies too.
+    A change of credentials clears it (prctl(2)): an operation that makes one has to be followed by
+    it once more. It is packed here, and not once with the rest: an attr may live across a fork, and
+    the parent is another process then.
+    """
+    if not attr.pdeathsig:
+        return attr._before
+    return _ops.op(_ops.PDEATHSIG, a=attr.pdeathsig, b=os.getpid()) + attr._before
 
 
 def _raises_nofile(attr: SysProcAttr) -> bool:

@@ -85,6 +85,7 @@ int main(int argc, char **argv)
 {
     char cwd[8192] = "";
     mode_t mask = umask(0);
+    int pdeathsig = 0;
 
     if (argc < 2)
         return 125;
@@ -97,6 +98,7 @@ int main(int argc, char **argv)
     fprintf(out, "pid %d\nppid %d\npgid %d\nsid %d\n", getpid(), getppid(), getpgid(0), getsid(0));
     fprintf(out, "umask %u\nnice %d\n", mask, getpriority(PRIO_PROCESS, 0));
     fprintf(out, "dumpable %d\n", prctl(PR_GET_DUMPABLE));
+    fprintf(out, "pdeathsig %d\n", prctl(PR_GET_PDEATHSIG, &pdeathsig) == 0 ? pdeathsig : -1);
     hex_line(out, "cwd", getcwd(cwd, sizeof cwd) ? cwd : "");
     for (int i = 0; i < argc; i++)
         hex_line(out, "arg", argv[i]);

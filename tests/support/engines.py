@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-EVERYTHING = frozenset({"cgroup", "dir", "umask", "group", "rlimits", "mask", "defaults", "ignore"})
+EVERYTHING = frozenset(
+    {"cgroup", "dir", "umask", "group", "rlimits", "mask", "defaults", "ignore", "pdeathsig"}
+)
 
 # Status and descriptors are claimed by all. What posix_spawn does not claim it must refuse.
 CLAIMS: dict[str, frozenset[str]] = {

@@ -86,6 +86,8 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     if job["warm"]:
         # Watched on its own: what the first spawn spoils, the ones after it cannot spoil again.
         watched(_first_spawn)
+    if job["home"]:
+        _first_from_home()
     if job["later"]:
         install(job["later"], job["library"])
     return {"result": watched(_function(job), *job["arguments"]), "leaks": leaks}
@@ -95,6 +97,14 @@ def _first_spawn() -> None:
     import spawnkit
 
     spawnkit.run(["/bin/true"], capture=True)
+
+
+def _first_from_home() -> None:
+    import spawnkit
+    from support.workers import in_a_thread
+
+    attr = spawnkit.SysProcAttr(die_with_parent=True)
+    in_a_thread(lambda: spawnkit.run(["/bin/true"], attr=attr))
 
 
 def main() -> None:

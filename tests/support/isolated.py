@@ -222,6 +222,7 @@ class Isolate:
         later: str = "",
         oracle: bool = True,
         warm: bool = True,
+        home: bool = False,
         under: Sequence[str] = (),
         env: dict[str, str] | None = None,
     ) -> Iterator[Isolated]:
@@ -230,6 +231,8 @@ class Isolate:
         deny: rules of `deny`, in force before the package is imported.
         later: rules in force after one spawn, when the package knows its kernel.
         warm: make that one spawn before the oracle looks; without it nothing is imported.
+        home: make one with die_with_parent on another thread too: the thread that the package
+            starts for it stays, and is no leak then.
         under: a command that runs the interpreter (strace, valgrind).
         """
         ours, theirs = socket.socketpair()
@@ -242,6 +245,7 @@ class Isolate:
             "later": later,
             "oracle": oracle,
             "warm": warm,
+            "home": home,
             "library": self.children("deny.so") if deny or later else "",
             "file": inspect.getsourcefile(function),
             "source": "\n" * (first - 1) + "".join(lines),

@@ -58,6 +58,11 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
     add("--null", action="store_true", help="/dev/null as its stdin")
     add("--setsid", action="store_true", help="in a new session")
     add("--setpgid", action="store_true", help="in a process group of its own")
+    add(
+        "--die-with-parent",
+        action="store_true",
+        help="kill it when spawnkit itself ends or is killed",
+    )
     add("--umask", type=_octal, metavar="OCTAL", help="its umask, 0 to 777")
     add("--rlimit", action="append", metavar="NAME=SOFT[:HARD]", help=", ".join(RLIMITS))
     add("--engine", help="vfork, vfork-waiting, fork or posix_spawn; the default chooses")
@@ -127,6 +132,7 @@ def _command(arguments: argparse.Namespace) -> Cmd:
     attr = SysProcAttr(
         setsid=arguments.setsid,
         setpgid=arguments.setpgid,
+        die_with_parent=arguments.die_with_parent,
         umask=arguments.umask,
         rlimits=dict(_limit(text) for text in arguments.rlimit or ()),
     )
