@@ -33,18 +33,15 @@ static uint32_t bell; /* what home sleeps on; the value only ever changes */
 static int is_there;
 static uint32_t making; /* held by the thread that makes it */
 
-/* Until somebody wakes us, at most for a slice where it is `timed`: 0 where nobody has. */
-static int sleep_on(const uint32_t *word, uint32_t value, int timed)
+/* Until somebody wakes us. Nobody can go on without what is waited for: where futexes are refused,
+ * look now and then. */
+static void sleep_on(const uint32_t *word, uint32_t value)
 {
-    const struct timespec slice = {0, SK_SLICE}, moment = {0, 1000000};
-    int result = sys_futex_wait(word, value, timed ? &slice : NULL);
+    const struct timespec moment = {0, 1000000};
+    int result = sys_futex_wait(word, value, NULL);
 
-    if (result == -ETIMEDOUT)
-        return 0;
-    /* Nobody can go on without what is waited for: where futexes are refused, look now and then. */
     if (result < 0 && result != -EAGAIN && result != -EINTR)
         sys_poll(NULL, 0, &moment);
-    return 1;
 }
 
 static void ring(void)
@@ -76,7 +73,7 @@ static void *live(void *nothing)
         struct job *job = take();
 
         if (!job)
-            sleep_on(&bell, value, 0);
+            sleep_on(&bell, value);
         while (job) {
             struct job *next = job->next; /* once it is done its memory is its owner's again */
 
@@ -141,8 +138,7 @@ int sk__clone_at_home(sk_child *child, struct sk_launch *launch, int engine, int
     ring();
     /* Not to be left before it is done: home writes to this stack. That takes as long as a clone. */
     while (!__atomic_load_n(&job.done, __ATOMIC_ACQUIRE))
-        if (!sleep_on(&job.done, 0, 1))
-            ring(); /* a wake may have failed */
+        sleep_on(&job.done, 0);
     return job.result;
 }
 

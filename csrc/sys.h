@@ -218,9 +218,10 @@ SK_INLINE int sys_futex_wait(const uint32_t *word, uint32_t value, const struct 
     return (int)SK_SYS(SYS_futex, word, 0 /* FUTEX_WAIT, shared: so is the kernel's wake */, value,
                        timeout, 0);
 }
-SK_INLINE int sys_futex_wake(const uint32_t *word, int count)
+/* Of a word of ours. It has no failure either, and whoever sleeps would sleep for ever. */
+SK_INLINE void sys_futex_wake(const uint32_t *word, int count)
 {
-    return (int)SK_SYS(SYS_futex, word, 1 /* FUTEX_WAKE, shared as the wait */, count, 0, 0);
+    sk_syscall(SYS_futex, (long)word, 1 /* FUTEX_WAKE, shared as the wait */, count, 0, 0, 0);
 }
 SK_INLINE int sys_stat(const char *path, struct stat *status)
 {

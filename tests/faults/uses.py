@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,27 @@ def grouped(place: Place) -> None:
         except spawnkit.SpawnError:
             return  # none can be made here
         spawnkit.run([SHELL, "-c", "exit 0"], cgroup=group, engine=place.engine)
+
+
+@use
+def from_a_worker(place: Place) -> None:
+    """A child that is to die with us, spawned by a thread that is not the first."""
+    if not place.ours:
+        return
+    attr = SysProcAttr(die_with_parent=True)
+    outcome: list[BaseException] = []
+
+    def spawn() -> None:
+        try:
+            spawnkit.run([SHELL, "-c", "exit 0"], attr=attr, engine=place.engine)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=spawn)
+    thread.start()
+    thread.join()
+    for error in outcome:
+        raise error
 
 
 @use

@@ -9,7 +9,7 @@ from spawnkit import SysProcAttr, plan
 
 ATTRIBUTES = (
     None,
-    SysProcAttr(setsid=True, umask=0o27),
+    SysProcAttr(setsid=True, umask=0o27, die_with_parent=True),
     SysProcAttr(setpgid=True, pgid=7, rlimits={"CORE": 0, "NOFILE": 4, "AS": -1}),
     SysProcAttr(sigmask=range(1, 65), sigignore=[1, 2, 9], sigdefault=[15, 19]),
 )

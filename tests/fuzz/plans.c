@@ -55,6 +55,7 @@ static long calls;       /* that the replay has made */
 static long failing;     /* which of them fails, 0: none */
 static int failed_stage; /* where it did, 0: not yet, or the failure may be passed over */
 static int failed_index;
+static int failed_error;
 static int execs;    /* candidates that were tried */
 static int runs_at;  /* which candidate is there */
 static int no_range; /* close_range is refused */
@@ -125,6 +126,10 @@ static void expect_call(const struct sk_op *op, long number, long a, long b, lon
         } else {
             expect(number == SYS_close && (a == 1000 || a == 1001), "not a way into a cgroup");
         }
+        return;
+    case SK_OP_PDEATHSIG:
+        expect((number == SYS_prctl && a == 1 && b == op->a) || number == SYS_getppid,
+               "not this signal");
         return;
     case SK_OP_RLIMIT: {
         const struct sk_rlimit *limit = (const struct sk_rlimit *)c;
@@ -245,6 +250,15 @@ static long execute_one(long number, long a, long b, long c, long d)
     return index % 2 ? -EACCES : -ENOENT;
 }
 
+/* A failure of the call; who our parent is is never one, but may be another answer. */
+static long failure(const struct sk_op *op, long number)
+{
+    if (number != SYS_getppid)
+        return -EDOM;
+    failed_error = ESRCH;
+    return (int32_t)((uint32_t)op->b + 1);
+}
+
 static long answer(long number, long a, long b, long c, long d)
 {
     if (number == SYS_prlimit64 && d)
@@ -317,9 +331,12 @@ static long sk_syscall(long number, long a, long b, long c, long d, long e, long
         if (!may_fail(op, number)) {
             failed_stage = op->code;
             failed_index = last_op;
+            failed_error = EDOM;
         }
-        return -EDOM;
+        return failure(op, number);
     }
+    if (number == SYS_getppid)
+        return op->b;
     return answer(number, a, b, c, d);
 }
 
@@ -354,7 +371,7 @@ static void replay_it(uint64_t chance)
         return;
     }
     if (failed_stage) {
-        expect(launch->report.err == EDOM && launch->report.stage == failed_stage &&
+        expect(launch->report.err == failed_error && launch->report.stage == failed_stage &&
                    launch->report.index == failed_index,
                "a failure is reported as another one");
         return;
