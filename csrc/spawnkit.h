@@ -87,7 +87,8 @@ typedef struct sk_child {
 } sk_child;
 
 /* Starts the plan's program. Returns 0 as soon as a child exists (SK_SETUP or SK_RUNNING), else an
- * errno with .stage set and no child made, or SK_LOCKED. The plan is copied. */
+ * errno with .stage set and no child made, or SK_LOCKED. The plan is copied. Where it has PDEATHSIG and
+ * the caller is not the first thread of the process, a thread is started that stays. */
 int sk_spawn(sk_child *child, const void *plan, size_t size, int engine, int flags);
 
 /* A turn at the write lock, of a writer or of a spawner that has to wait for writers. The caller

@@ -303,7 +303,7 @@ def _with(wanted: dict[int, int | None]) -> bytes:
 def _descriptors(
     wanted: dict[int, int | None], kept: frozenset[int], until_exec: int | None
 ) -> bytes:
-    key = (kept, tuple(wanted.items()), until_exec)
+    key = (kept, tuple(wanted.items()) if wanted else (), until_exec)
     packed = _packed_maps.get(key)
     if packed is None:
         if len(_packed_maps) >= _MAPS_KEPT:

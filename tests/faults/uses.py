@@ -18,6 +18,7 @@ from pathlib import Path
 
 import spawnkit
 from spawnkit import DEVNULL, PIPE, STDOUT, ProcAttr, SysProcAttr, children
+from spawnkit.threads import start_thread
 
 OUTPUT = b"x" * 100 + b"\n"
 
@@ -174,18 +175,26 @@ def from_a_worker(place: Place) -> None:
     if not place.ours:
         return
     attr = SysProcAttr(die_with_parent=True)
-    outcome: list[BaseException] = []
+    errors: list[BaseException] = []
+    working = threading.Lock()
+    working.acquire()
 
     def spawn() -> None:
         try:
             spawnkit.run([SHELL, "-c", "exit 0"], attr=attr, engine=place.engine)
         except BaseException as error:
-            outcome.append(error)
+            errors.append(error)
+        finally:
+            working.release()
 
-    thread = threading.Thread(target=spawn)
-    thread.start()
-    thread.join()
-    for error in outcome:
+    def lost(error: BaseException) -> None:
+        errors.append(error)
+        with contextlib.suppress(RuntimeError):  # it had come that far
+            working.release()
+
+    start_thread(spawn, lost)  # a threading.Thread that finds no memory leaves its starter waiting
+    working.acquire()
+    for error in errors:
         raise error
 
 
