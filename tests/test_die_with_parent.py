@@ -461,6 +461,9 @@ def test_a_parent_killed_during_the_setup_leaves_nothing(
 
     At the first one the child does not get the signal any more: it finds out by itself.
     """
+    spawnkit.run(["/bin/true"])
+    # Where the kernel leaves handlers in the child, they are reset before the first step.
+    before_all = call == "rt_sigaction" and not spawnkit.features()["clone3"]
     marker = tmp_path / "ran"
     arguments = ([children("report"), str(marker)], str(tmp_path), engine, in_worker)
     with isolate.start(_spawns_one, *arguments, later=f"{call}:hold", oracle=False) as running:
@@ -469,5 +472,7 @@ def test_a_parent_killed_during_the_setup_leaves_nothing(
         running.process.wait()
         if call.startswith("prctl"):
             held.go()
-        assert is_gone(held.pid)
+        if not before_all:
+            assert is_gone(held.pid)
+    assert is_gone(held.pid)  # the calls of a child that was held are let go now
     assert not marker.exists()
