@@ -54,7 +54,7 @@ def _kill_frozen(directory: str, unified: bool) -> None:
         end = time.monotonic() + _FREEZES_WITHIN * begun
         while not _is_frozen(directory, unified) and time.monotonic() < end:
             time.sleep(_FIRST_PAUSE)
-        _signal_all(directory)
+        signal_all(directory, KILL)
     finally:
         for path in reversed(tree(directory)):
             _core.write_file(f"{path}/{file}", off)
@@ -66,7 +66,8 @@ def _is_frozen(directory: str, unified: bool) -> bool:
     return (read(directory, "freezer.state") or "").strip() == "FROZEN"
 
 
-def _signal_all(directory: str) -> None:
+def signal_all(directory: str, number: int) -> None:
+    """Signals who is in it and below now, and nobody else."""
     found = sorted(members(directory))
     for first in range(0, len(found), _AT_ONCE):
         handles = []
@@ -79,7 +80,7 @@ def _signal_all(directory: str) -> None:
             for handle in handles:
                 if handle.pid in inside:
                     with contextlib.suppress(OSError):  # gone; or another user's, who is left then
-                        handle.signal(KILL)
+                        handle.signal(number)
         finally:
             for handle in handles:
                 handle.release()

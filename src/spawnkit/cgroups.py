@@ -12,7 +12,7 @@ from _thread import RLock
 from . import _core
 from .attributes import _number
 from .cgroup_homes import FREEZER, UNIFIED, failure, find_homes
-from .cgroup_kill import kill
+from .cgroup_kill import kill, signal_all
 from .cgroup_tree import members, read_value, tree
 from .plan import encode
 
@@ -300,6 +300,10 @@ class Cgroup:
         """
         self.open()
         return kill(*self._killed_by(), _PATIENCE)
+
+    def _ask(self, number: int) -> None:
+        """Signals all programs in it."""
+        signal_all(self._killed_by()[0], number)
 
     def _killed_by(self) -> tuple[str, bool]:
         unified = self._paths.get(UNIFIED)

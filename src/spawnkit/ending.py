@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .cmd import Cmd
     from .streams import CheckedThree
 
-KINDS = ("process", "group", "tree")
+KINDS = ("process", "group", "tree", "cgroup")
 OVERFLOWS = ("truncate", "kill", "error")
 
 _NONE = (None, None, None)
@@ -29,13 +29,16 @@ class Ending:
 
     timeout: as given, for messages. deadline, idle, grace: see `Cmd`. kill: one of KINDS.
     limit: bytes of one stream, 0: any number; overflow: what happens beyond.
+    cgroup: the command's, or one made for it where `kill` needs that.
     attr: the command's, or one with a group of its own where `kill` needs that.
     """
 
     __slots__ = (
         "_leads",
+        "_makes_cgroup",
         "action",
         "attr",
+        "cgroup",
         "deadline",
         "grace",
         "idle_timeout",
@@ -68,8 +71,11 @@ class Ending:
         self.kill = "process" if cmd.kill is None else _one_of("kill", cmd.kill, KINDS)
         self.attr = cmd.attr
         self.mark: bytes | None = None
-        self._leads = False
-        if self.kill != "process":
+        self.cgroup = cmd.cgroup
+        self._leads = self._makes_cgroup = False
+        if self.kill == "cgroup":
+            self._check_cgroup()
+        elif self.kill != "process":
             self._check_group()
             self.mark = os.urandom(8).hex().encode()
 
@@ -105,6 +111,14 @@ class Ending:
         if PIPE not in streams[1:]:
             raise ValueError("max_output: no output is captured")
         self.limit = limit
+
+    def _check_cgroup(self) -> None:
+        from . import cgroups
+
+        if self.cgroup is None:
+            self.cgroup, self._makes_cgroup = cgroups.Cgroup(), True
+        else:
+            cgroups.check(self.cgroup)
 
     def _check_group(self) -> None:
         attr = self.attr
@@ -145,6 +159,9 @@ class Ending:
 
     def scope(self, child: _core.Child) -> killing.Scope:
         """Whom the kill reaches."""
+        if self.kill == "cgroup":
+            assert self.cgroup is not None
+            return killing.Caged(child, self.cgroup, self._makes_cgroup)
         if self.mark is None:
             return killing.Scope([child])
         return killing.Wide(self.kill, child, self.mark, self._leads)

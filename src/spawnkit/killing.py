@@ -4,6 +4,7 @@ Only what is provably of the command is signalled, and only through a handle of 
 
 - the process itself, through its handle;
 - its group, by number, as long as the process is not reaped: its zombie still holds the number;
+- whoever is in its cgroup, which the kernel knows;
 - of /proc, whoever carries the command's marker in the environment it was started with, or descends
   from someone who does. Each gets a handle (a pidfd) first, and is then looked at once more.
 
@@ -13,15 +14,20 @@ found, and the walk repeated until it finds nobody new; then all are killed.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from . import _core
 from .children import KILL
+from .errors import SpawnError
 from .family import Family, send
+from .proctable import describe
 from .reaping import is_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .cgroups import Cgroup
     from .proctable import OtherProcess
 
 __all__ = ["KillReport"]
@@ -161,3 +167,49 @@ class Wide(Scope):
                 pass
             if not self._family.vanished or _core.is_past(until):
                 return
+
+
+class Caged(Scope):
+    """Whoever is in the command's cgroup: "cgroup"."""
+
+    means = "cgroup"
+    is_wide = True
+
+    def __init__(self, child: _core.Child, cgroup: Cgroup, ours: bool) -> None:
+        """ours: made for this command alone, and removed with it."""
+        super().__init__([child])
+        self._cgroup = cgroup
+        self._ours = ours
+
+    def ask(self) -> None:
+        """Sends SIGTERM to all who are in it."""
+        super().ask()
+        with suppress(ValueError, SpawnError):  # closed by its owner
+            self._cgroup._ask(TERM)
+
+    def is_empty(self) -> bool:
+        """Is nobody in it, but for the process itself?"""
+        own = {child.pid for child in self.children}
+        with suppress(ValueError, SpawnError):
+            return own.issuperset(self._cgroup.procs())
+        return True
+
+    def kill(self) -> KillReport:
+        """Kills until it is empty, for at most a second."""
+        try:
+            killed, left = self._cgroup.kill()
+        except (ValueError, SpawnError):  # closed by its owner, who has killed all then
+            return KillReport(self.means, self._strike(self.children))
+        # One that has yet to move itself in is not listed.
+        killed += sum(
+            _core.signal(child, KILL) == _core.OK
+            for child in self.children
+            if child.pid and not _core.is_running(child)
+        )
+        return KillReport(self.means, killed, tuple(describe(pid) for pid in left), True)
+
+    def close(self) -> None:
+        """Removes it, if it is ours; who is still in it is killed."""
+        if self._ours:
+            with suppress(OSError):  # who could not be killed is named as a survivor
+                self._cgroup.close()

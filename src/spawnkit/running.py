@@ -112,7 +112,7 @@ class Running:
             cmd.exec_fd,
             self._ending.attr,
             cmd.engine,
-            cmd.cgroup,
+            self._ending.cgroup,
             self._early,
             self._ending.mark,
         )
@@ -172,11 +172,11 @@ class Running:
         in_background: somebody may read its pipes, or nobody wait for it in time.
         """
         try:
+            process = Process(_core.new_child(), cmd.name)
+            self._scope = self._ending.scope(process._child)  # first: it may have to be closed
             plan, engine, streams = self._prepare(cmd)
             pumped = streams is not None and (streams.fed or any(streams.captures))
             watched = self._ending.is_watched
-            process = Process(_core.new_child(), cmd.name)
-            self._scope = self._ending.scope(process._child)
             if pumped or watched or (streams is not None and streams.copied):
                 if streams is None:
                     streams = self._streams = Streams()
