@@ -113,6 +113,7 @@ class Cgroup:
         "__weakref__",
         "_closed",
         "_directories",
+        "_killed",
         "_limits",
         "_lock",
         "_name",
@@ -144,7 +145,7 @@ class Cgroup:
             raise ValueError("parent: empty; None is our own cgroup")
         self._name = None if name is None else _checked_name(name)
         self._paths: dict[str, str] = {}  # by what serves there; empty: not made
-        self._closed = False
+        self._closed = self._killed = False
         self._owner = os.getpid()
         self._lock = RLock()  # re-entrant: a signal handler may interrupt its own thread in here
 
@@ -279,9 +280,13 @@ class Cgroup:
         return dict(self._paths)
 
     def _places(self) -> list[tuple[bytes, bool]]:
-        """For the launch plan: the directories, and whether each is of version 2."""
+        """For the launch plan: the directories, and whether a child can be born in each.
+
+        Into one that was killed it moves: Linux 6.18, for one, takes a birth there for a fork that
+        the kill has missed, and kills it.
+        """
         paths = self.paths
-        unified = paths.get(UNIFIED)
+        unified = None if self._killed else paths.get(UNIFIED)
         return [(os.fsencode(path), path == unified) for path in dict.fromkeys(paths.values())]
 
     def procs(self) -> list[int]:
@@ -299,6 +304,7 @@ class Cgroup:
         each is sent SIGKILL by pidfd, and it is thawed.
         """
         self.open()
+        self._killed = True
         return kill(*self._killed_by(), _PATIENCE)
 
     def _ask(self, number: int) -> None:

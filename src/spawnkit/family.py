@@ -124,10 +124,12 @@ class Family:
                         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
     def close(self, adopt: bool) -> None:
-        """Gives the handles back; with `adopt` a later start reaps those that are our children."""
+        """Gives the handles back; with `adopt` those that are our children are reaped, by a later
+        start if they live on.
+        """
         while self._others:
             _, other = self._others.popitem()
-            if adopt:
+            if adopt and _lives_on(other):
                 leave_to_orphans(other)
             else:
                 other.release()
@@ -202,6 +204,14 @@ def send(other: Process, number: int) -> None:
     """Signals it, if it is there and we may: who may not be signalled is a survivor."""
     with suppress(ProcessDone, PermissionError):
         other.signal(number)
+
+
+def _lives_on(other: Process) -> bool:
+    """Reaps it, if it is our child and has ended."""
+    try:
+        return other.poll() is None
+    except (ChildProcessError, ProcessDone):
+        return False
 
 
 def _is_still(entry: Entry) -> bool:

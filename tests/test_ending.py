@@ -1,0 +1,710 @@
+"""How a command is ended by its options: grace, idle_timeout, kill, max_output; who is told of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import spawnkit
+from spawnkit import PIPE, Cmd, KillReport, run
+from support.children import Children
+from support.isolated import Isolate
+from support.leash import HANGS_AFTER, Leash
+from support.proc import PROC
+
+SOON = 0.1
+
+WIDE = ["group", "tree", "cgroup"]
+
+
+@pytest.fixture
+def leash() -> Iterator[Leash]:
+    with Leash() as held:
+        yield held
+
+
+def needs(kill: str) -> None:
+    """Skips where no cgroup can be made."""
+    if kill == "cgroup":
+        try:
+            with spawnkit.Cgroup():
+                pass
+        except spawnkit.SpawnError as error:
+            pytest.skip(f"no cgroup can be made here: {error}")
+
+
+def trap(code: int) -> list[str]:
+    """A shell that ends with this code when it gets SIGTERM."""
+    return ["sh", "-c", f"trap 'exit {code}' TERM; echo up; while :; do sleep 0.01; done"]
+
+
+# ---- grace ---------------------------------------------------------------------------------------
+
+
+def test_a_program_that_tidies_up_in_the_grace_ends_by_itself(engine: str) -> None:
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(trap(7), capture=True, timeout=SOON, grace=HANGS_AFTER, engine=engine)
+    assert raised.value.state is not None
+    assert raised.value.state.exit_code == 7
+    assert raised.value.stdout == b"up\n"
+    assert raised.value.kill is None
+
+
+def test_after_the_grace_comes_sigkill(engine: str, children: Children, leash: Leash) -> None:
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(
+            [children("zoo"), "ignores"],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=SOON,
+            grace=SOON,
+            engine=engine,
+        )
+    assert raised.value.state is not None
+    assert raised.value.state.signal == signal.SIGKILL
+    assert raised.value.kill is not None
+    assert (raised.value.kill.means, raised.value.kill.killed) == ("process", 1)
+    assert leash.all_gone()
+
+
+def test_a_grace_of_nothing_is_a_kill(engine: str) -> None:
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(["sleep", "1000"], timeout=SOON, grace=0, engine=engine)
+    assert raised.value.state is not None
+    assert raised.value.state.signal in (signal.SIGTERM, signal.SIGKILL)
+
+
+def test_a_grace_bounds_an_action(engine: str) -> None:
+    called = []
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(["sleep", "1000"], timeout=SOON, cancel=called.append, grace=SOON, engine=engine)
+    assert len(called) == 1
+    assert raised.value.state is not None
+    assert raised.value.state.signal == signal.SIGKILL
+
+
+def test_a_token_gives_the_grace_too(engine: str) -> None:
+    token = spawnkit.CancelToken()
+    cmd = Cmd(*trap(9), stdout=PIPE, cancel=token, grace=HANGS_AFTER, engine=engine)
+    out = cmd.clone()
+    out.stdout = None
+    reader = out.stdout_pipe()
+    out.start()
+    assert reader.readline() == b"up\n"
+    token.cancel()
+    with pytest.raises(spawnkit.Cancelled) as raised:
+        out.wait()
+    assert raised.value.state is not None
+    assert raised.value.state.exit_code == 9
+
+
+def test_a_descendant_that_holds_the_pipe_is_waited_for_in_the_grace_at_most(
+    engine: str, children: Children, leash: Leash
+) -> None:
+    """A82: with what had come so far."""
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(
+            [children("zoo"), "daemon"],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=SOON,
+            grace=2 * SOON,
+            engine=engine,
+        )
+    assert raised.value.stdout == b"begun\n"
+    assert not leash.all_gone(0)
+    names = {(holder.command, holder.streams) for holder in raised.value.holders}
+    assert names == {(f"{children('zoo')} daemon"[:100], ("stdout", "stderr"))}
+
+
+# ---- idle_timeout --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("take", ["PIPE", "writer"])
+def test_silence_ends_a_command(take: str, engine: str) -> None:
+    heard: list[bytes] = []
+    stdout: Any = PIPE if take == "PIPE" else spawnkit.each_chunk(heard.append)
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(["sh", "-c", "echo one; exec sleep 1000"], stdout=stdout, idle_timeout=SOON)
+    error = raised.value
+    assert error.idle
+    assert error.timeout == SOON
+    assert (error.stdout or b"".join(heard)) == b"one\n"
+    assert str(error).startswith("sh: silent for 0.1 s")
+
+
+def test_who_goes_on_talking_is_left_alone(engine: str, children: Children) -> None:
+    # Each word resets the clock: altogether it takes five times as long as it may be silent.
+    result = run(
+        ["sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done"],
+        capture=True,
+        idle_timeout=1.0,
+        engine=engine,
+    )
+    assert result.stdout == b"1\n2\n3\n4\n5\n"
+
+
+def test_the_timeout_counts_where_it_comes_first(engine: str) -> None:
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(["sleep", "1000"], capture=True, timeout=SOON, idle_timeout=HANGS_AFTER, engine=engine)
+    assert not raised.value.idle
+
+
+def test_silence_in_the_background(engine: str) -> None:
+    cmd = Cmd("sleep", "1000", stdout=PIPE, idle_timeout=SOON, engine=engine)
+    cmd.start()
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        cmd.wait()
+    assert raised.value.idle
+
+
+# ---- kill ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kill", WIDE)
+@pytest.mark.parametrize("grace", [None, SOON])
+def test_a_kill_reaches_the_others(
+    kill: str, grace: float | None, engine: str, children: Children, leash: Leash
+) -> None:
+    """A78: the process group; who has left it; whoever is in a cgroup."""
+    needs(kill)
+    if kill == "cgroup" and engine == "posix_spawn":
+        pytest.skip("posix_spawn cannot put a child into a cgroup")
+    kind = "ignores" if kill == "group" else "daemon"
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(
+            ["sh", "-c", f"{children('zoo')} {kind} & exec {children('zoo')} ignores"],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=0.5,  # the start is meant to be over by then
+            grace=grace,
+            kill=kill,
+            engine=engine,
+        )
+    assert leash.all_gone()
+    report = raised.value.kill
+    assert isinstance(report, KillReport)
+    assert report.means == kill
+    assert report.killed >= (1 if grace else 2)
+    assert report.survivors == ()
+
+
+@pytest.mark.parametrize("kill", WIDE)
+def test_a_process_that_ends_first_leaves_the_others_to_the_kill(
+    kill: str, children: Children, leash: Leash
+) -> None:
+    needs(kill)
+    kind = "chatters" if kill == "group" else "leaves"
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(
+            [children("zoo"), kind],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=0.5,
+            kill=kill,
+        )
+    assert leash.all_gone()
+    assert raised.value.state is not None
+    assert raised.value.state.success
+    assert raised.value.kill is not None
+    assert raised.value.kill.killed == 1
+
+
+@pytest.mark.parametrize("kill", ["process", *WIDE])
+def test_a_success_leaves_what_is_in_the_background(
+    kill: str, children: Children, leash: Leash
+) -> None:
+    """But in a cgroup of the command's own, which goes with it."""
+    needs(kill)
+    run([children("zoo"), "leaves"], extra_files=[leash.theirs], timeout=HANGS_AFTER, kill=kill,
+        stdout=spawnkit.DEVNULL)  # fmt: skip
+    assert leash.all_gone(HANGS_AFTER if kill == "cgroup" else 0) == (kill == "cgroup")
+
+
+def test_a_cgroup_of_the_callers_is_his_to_close(children: Children, leash: Leash) -> None:
+    needs("cgroup")
+    with spawnkit.Cgroup() as group:
+        with pytest.raises(spawnkit.TimeoutExpired):
+            run(
+                [children("zoo"), "daemon"],
+                extra_files=[leash.theirs],
+                stdout=spawnkit.DEVNULL,
+                timeout=0.5,
+                kill="cgroup",
+                cgroup=group,
+            )
+        assert leash.all_gone()
+        assert run(["echo", "again"], capture=True, cgroup=group).stdout == b"again\n"
+
+
+@pytest.mark.parametrize("kill", WIDE)
+def test_strangers_are_not_hit(kill: str, children: Children) -> None:
+    needs(kill)
+    with Leash() as strangers:
+        stranger = Cmd(children("zoo"), "daemon", extra_files=[strangers.theirs])
+        stranger.stdout = spawnkit.DEVNULL
+        stranger.start()
+        with pytest.raises(spawnkit.TimeoutExpired):
+            run(["sleep", "1000"], timeout=SOON, kill=kill)
+        assert not strangers.all_gone(0)
+        assert stranger.process is not None
+        assert stranger.process.poll() is None
+        stranger.process.kill()
+        stranger.wait(check=False)
+
+
+def test_a_command_inside_a_command_belongs_to_both(children: Children, leash: Leash) -> None:
+    inner = (
+        "import spawnkit, sys\n"
+        "spawnkit.run([sys.argv[1], 'daemon'], extra_files=[3], kill='tree', capture=True)\n"
+    )
+    with pytest.raises(spawnkit.TimeoutExpired):
+        run(
+            [sys.executable, "-c", inner, children("zoo")],
+            extra_files=[leash.theirs],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            timeout=2.0,
+            kill="tree",
+        )
+    assert leash.all_gone()
+
+
+@pytest.mark.parametrize(("kill", "marked"), [(None, False), ("group", True), ("tree", True)])
+def test_the_mark_is_in_the_environment(kill: str | None, marked: bool) -> None:
+    out = run(["env"], env={"A": "1"}, path="/usr/bin/env", capture=True, kill=kill).stdout
+    assert (b"SPAWNKIT_RUN=" in out) == marked
+    assert b"A=1\n" in out
+
+
+def test_a_group_of_its_own_only_where_it_is_needed(report: Any) -> None:
+    for kill, own in ("process", False), ("group", True), ("tree", True), ("cgroup", False):
+        needs(kill)
+        seen = report(lambda argv, kill=kill: run(argv, kill=kill))
+        assert (seen["pgid"] == seen["pid"]) == own
+        seen = report(
+            lambda argv, kill=kill: run(argv, kill=kill, attr=spawnkit.SysProcAttr(setsid=True))
+        )
+        assert seen["sid"] == seen["pid"]
+
+
+@pytest.mark.parametrize("kill", ["process", "tree"])
+def test_who_holds_a_pipe_is_named(kill: str, children: Children, leash: Leash) -> None:
+    """A82, A83: the error has pid and command of whoever holds the streams."""
+    with pytest.raises(spawnkit.WaitDelayError) as raised:
+        run(
+            [children("zoo"), "leaves"],
+            stdout=PIPE,
+            stderr=spawnkit.DEVNULL,
+            extra_files=[leash.theirs],
+            wait_delay=SOON,
+            kill=kill,
+        )
+    assert raised.value.stdout == b"begun\n"
+    if kill == "tree":
+        assert leash.all_gone()
+        assert raised.value.holders == []
+        return
+    (holder,) = raised.value.holders
+    assert holder.streams == ("stdout",)
+    command = f"{children('zoo')} leaves"
+    assert holder.command == (command if len(command) <= 100 else command[:99] + "…")
+    assert os.path.exists(f"{PROC}/{holder.pid}")
+    assert f"its stdout is held by pid {holder.pid}" in str(raised.value)
+
+
+def test_who_holds_a_writers_pipe_is_named(children: Children, leash: Leash) -> None:
+    heard: list[bytes] = []
+    with pytest.raises(spawnkit.WaitDelayError) as raised:
+        run(
+            [children("zoo"), "leaves"],
+            stdout=spawnkit.each_chunk(heard.append),
+            extra_files=[leash.theirs],
+            wait_delay=SOON,
+        )
+    assert heard == [b"begun\n"]
+    assert [holder.streams for holder in raised.value.holders] == [("stdout",)]
+
+
+def test_the_short_way_names_them_too(engine: str, children: Children, leash: Leash) -> None:
+    with pytest.raises(spawnkit.TimeoutExpired) as raised:
+        run(
+            [children("zoo"), "daemon"],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=0.5,
+            engine=engine,
+        )
+    assert [holder.streams for holder in raised.value.holders] == [("stdout", "stderr")]
+
+
+def interrupted_command(program: str, kill: str, grace: float | None) -> list[Any]:
+    """In an interpreter of its own: Ctrl-C while `run` waits."""
+    import os
+    import signal
+    import threading
+
+    import spawnkit
+    from support.leash import Leash
+
+    main = threading.main_thread().ident
+    assert main is not None
+    ready, says = os.pipe()
+    outcome = ""
+
+    def interrupt() -> None:
+        os.read(ready, 1)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with Leash() as leash:
+        try:
+            spawnkit.run(
+                [program, "daemon"],
+                stdout=says,
+                extra_files=[leash.theirs],
+                kill=kill,
+                grace=grace,
+            )
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+        thread.join()
+        os.close(ready)
+        os.close(says)
+        return [outcome, leash.all_gone()]
+
+
+@pytest.mark.parametrize("kill", WIDE[1:])
+@pytest.mark.parametrize("grace", [None, SOON])
+def test_ctrl_c_reaches_the_others(
+    kill: str, grace: float | None, isolate: Isolate, children: Children
+) -> None:
+    needs(kill)
+    outcome = isolate(interrupted_command, children("zoo"), kill, grace)
+    assert outcome == ["interrupted", True]
+
+
+def as_nobody(program: str) -> list[str]:
+    """In an interpreter of its own, as another user than the program."""
+    import os
+
+    import spawnkit
+
+    read, write = os.pipe()
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    cmd = spawnkit.Cmd(program, extra_files=[read], timeout=0.5)
+    out = cmd.stdout_pipe()
+    cmd.start()
+    says = [out.readline().decode()]
+    assert cmd.process is not None
+    for ask in cmd.process.kill, cmd.process.terminate:
+        try:
+            ask()
+        except PermissionError as error:
+            says.append(type(error).__name__)
+    try:
+        cmd.wait()
+    except spawnkit.TimeoutExpired as error:
+        says.append(f"timed out, state {error.state}")
+    os.close(write)
+    os.close(read)
+    os.waitpid(-1, 0)
+    return says
+
+
+def test_a_program_of_another_user(isolate: Isolate, children: Children, tmp_path: Path) -> None:
+    """A77: PermissionError; and a timeout comes to its end without it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a program that becomes another user")
+    program = Path("/tmp") / f"spawnkit-other-user-{os.getpid()}"
+    shutil.copy(children("other_user"), program)
+    try:
+        program.chmod(0o4755)
+        if os.statvfs(program).f_flag & os.ST_NOSUID:
+            pytest.skip("/tmp is mounted nosuid")
+        says = isolate(as_nobody, str(program), oracle=False)
+    finally:
+        program.unlink()
+    assert says == ["up\n", "PermissionError", "PermissionError", "timed out, state None"]
+
+
+# ---- subreaper -----------------------------------------------------------------------------------
+
+
+def orphans(program: str, kill: str | None) -> dict[str, Any]:
+    """In an interpreter of its own."""
+    import spawnkit
+    from support.children import ends
+    from support.leash import HANGS_AFTER, Leash
+    from support.oracle import child_pids
+
+    said: dict[str, Any] = {}
+    with Leash() as leash, spawnkit.subreaper() as reaper:
+        try:
+            spawnkit.run(
+                [program, "daemon"],
+                timeout=0.5,
+                kill=kill,
+                extra_files=[leash.theirs],
+                stdout=spawnkit.DEVNULL,
+            )
+        except spawnkit.TimeoutExpired as error:
+            said["killed"] = error.kill.killed if error.kill else 0
+        left = child_pids()
+        said["left"] = len(left)
+        leash.let_go()
+        for pid in left:
+            said["reaped"] = ends(pid, HANGS_AFTER) and reaper.reap() == [pid]
+        with spawnkit.subreaper():
+            pass
+    said["at the end"] = len(child_pids())
+    return said
+
+
+def test_a_subreapers_tree_is_killed_and_reaped(isolate: Isolate, children: Children) -> None:
+    said = isolate(orphans, children("zoo"), "tree")
+    assert said == {"killed": 2, "left": 0, "at the end": 0}
+
+
+def test_a_subreaper_gets_the_orphans(isolate: Isolate, children: Children) -> None:
+    said = isolate(orphans, children("zoo"), None)
+    assert said == {"killed": 0, "left": 1, "reaped": True, "at the end": 0}
+
+
+# ---- max_output ----------------------------------------------------------------------------------
+
+COUNT = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"
+COUNTED = b"".join(b"%d\n" % i for i in range(20000))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100, 4096, 100_000])
+def test_of_too_much_both_ends_are_kept(limit: int, engine: str) -> None:
+    """A89: a flood is cut to its ends, and the result says so."""
+    result = run(["sh", "-c", COUNT], capture=True, max_output=limit, engine=engine)
+    half = (limit + 1) // 2
+    dropped = len(COUNTED) - 2 * half
+    note = b"\n... %d bytes left out ...\n" % dropped
+    assert result.stdout == COUNTED[:half] + note + COUNTED[-half:]
+    assert (result.stdout_dropped, result.stderr_dropped) == (dropped, 0)
+    assert result.truncated
+    assert result.state.success
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize("overflow", ["truncate", "kill", "error"])
+def test_just_enough_is_not_too_much(overflow: str, engine: str) -> None:
+    size = len(COUNTED) + len(COUNTED) % 2
+    result = run(
+        ["sh", "-c", COUNT], capture=True, max_output=size, overflow=overflow, engine=engine
+    )
+    assert result.stdout == COUNTED
+    assert not result.truncated
+    assert result.kill is None
+
+
+def test_too_much_ends_the_command(engine: str, children: Children) -> None:
+    result = run(
+        [children("flood"), "1000000000"],
+        capture=True,
+        max_output=1000,
+        overflow="kill",
+        engine=engine,
+    )
+    assert result.stdout == b"o" * 1000
+    assert result.truncated
+    assert result.state.signal == signal.SIGKILL
+    assert result.kill is not None
+    assert result.kill.killed == 1
+
+
+def test_too_much_is_an_error(engine: str, children: Children, leash: Leash) -> None:
+    with pytest.raises(spawnkit.OutputLimitError) as raised:
+        run(
+            [children("zoo"), "floods"],
+            capture=True,
+            extra_files=[leash.theirs],
+            max_output=1000,
+            overflow="error",
+            grace=SOON,
+            kill="tree",
+            encoding="utf-8",
+            engine=engine,
+        )
+    assert raised.value.stdout == "z" * 1000
+    assert raised.value.limit == 1000
+    assert "more than 1000 bytes" in str(raised.value)
+    assert leash.all_gone()
+
+
+def test_each_stream_has_its_own_limit(engine: str) -> None:
+    script = "printf %s 0123456789; printf %s 01234567890123456789 >&2"
+    result = run(["sh", "-c", script], capture=True, max_output=10, engine=engine)
+    assert result.stdout == b"0123456789"
+    assert result.stderr == b"01234\n... 10 bytes left out ...\n56789"
+    assert (result.stdout_dropped, result.stderr_dropped) == (0, 10)
+
+
+def test_output_has_a_limit_too(engine: str) -> None:
+    cut = spawnkit.output(["sh", "-c", COUNT], max_output=10, engine=engine)
+    assert cut == b"0\n1\n2\n... 108880 bytes left out ...\n9999\n"
+
+
+def test_memory_is_bounded_however_much_there_is(isolate: Isolate, children: Children) -> None:
+    assert isolate(flooded, children("zoo")) < 32 << 20
+
+
+def flooded(program: str) -> int:
+    """In an interpreter of its own: how much memory a flood takes."""
+    import contextlib
+    import resource
+
+    import spawnkit
+    from support.leash import Leash
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    with contextlib.suppress(spawnkit.TimeoutExpired):
+        spawnkit.run(["sleep", "1000"], capture=True, timeout=0.01, kill="tree", max_output=10)
+    before = peak()
+    with Leash() as leash, contextlib.suppress(spawnkit.TimeoutExpired):
+        spawnkit.run(
+            [program, "floods"],
+            capture=True,
+            extra_files=[leash.theirs],
+            timeout=1,
+            max_output=1 << 20,
+        )
+    return peak() - before
+
+
+# ---- what is refused, and what is told -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"grace": "1"}, TypeError, "grace"),
+        ({"grace": float("nan")}, ValueError, "grace"),
+        ({"idle_timeout": 1}, ValueError, "idle_timeout: no output comes through us"),
+        ({"idle_timeout": 0, "capture": True}, ValueError, "idle_timeout: 0 is not above 0"),
+        ({"idle_timeout": True, "capture": True}, TypeError, "idle_timeout"),
+        ({"kill": "everybody"}, ValueError, "kill: 'everybody' is not one of 'process'"),
+        ({"kill": 9}, TypeError, "kill"),
+        ({"overflow": "ignore"}, ValueError, "overflow"),
+        ({"max_output": 10}, ValueError, "max_output: no output is captured"),
+        ({"max_output": 0, "capture": True}, ValueError, "max_output: 0 is not above 0"),
+        ({"max_output": 1.5, "capture": True}, TypeError, "max_output"),
+        ({"max_output": True, "capture": True}, TypeError, "max_output"),
+        (
+            {"kill": "group", "attr": spawnkit.SysProcAttr(setpgid=True, pgid=1)},
+            ValueError,
+            "kill: 'group' is for a group of its own",
+        ),
+        ({"kill": "cgroup", "cgroup": "/nope"}, TypeError, "cgroup"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as raised:
+        run(["/nonexistent/never-looked-for"], **options)
+    assert str(raised.value).startswith(says)
+
+
+def test_reports_are_values() -> None:
+    other = spawnkit.OtherProcess(7, "sleep 1", ("stdout",))
+    assert other == spawnkit.OtherProcess(7, "sleep 1", ("stdout",))
+    assert len({other, spawnkit.OtherProcess(7, "sleep 1")}) == 2
+    assert str(other) == "pid 7 'sleep 1'"
+    assert str(spawnkit.OtherProcess(7, "")) == "pid 7"
+    report = KillReport("tree", 2, (other,), True)
+    assert "means='tree', killed=2" in repr(report)
+
+
+@pytest.mark.parametrize("how", ["survivors", "many", "incomplete"])
+def test_the_message_names_who_is_left(how: str) -> None:
+    error = spawnkit.TimeoutExpired("make", 5.0)
+    others = tuple(spawnkit.OtherProcess(n, f"job {n}") for n in range(1, 8))
+    if how == "incomplete":
+        error.kill = KillReport("tree", 2)
+        assert str(error) == "make: not over after 5 s; some of it may be alive"
+        return
+    error.kill = KillReport("tree", 2, others if how == "many" else others[:1], True)
+    text = "make: not over after 5 s; still alive: pid 1 'job 1'"
+    if how == "many":
+        text += ", pid 2 'job 2', pid 3 'job 3', pid 4 'job 4', pid 5 'job 5' and 2 more"
+    assert str(error) == text
+
+
+# ---- in the background ---------------------------------------------------------------------------
+
+
+def threads_now() -> int:
+    return len(os.listdir(f"{PROC}/self/task"))
+
+
+def test_one_thread_serves_them_all(children: Children) -> None:
+    before = threads_now()
+    ends, leash = os.pipe()
+    script = "echo out; echo error >&2; exec cat"
+    cmds = [Cmd("sh", "-c", script, stdin=ends, stdout=PIPE, stderr=PIPE) for _ in range(50)]
+    for cmd in cmds:
+        cmd.start()
+    assert threads_now() == before + 1
+    os.close(leash)
+    for cmd in cmds:
+        assert cmd.wait().success
+        assert cmd.result is not None
+        assert (cmd.result.stdout, cmd.result.stderr) == (b"out\n", b"error\n")
+    os.close(ends)
+
+
+def test_each_of_many_has_its_own_end(children: Children) -> None:
+    token = spawnkit.CancelToken()
+    ways: list[tuple[dict[str, Any], Callable[[Cmd], object]]] = [
+        ({"timeout": SOON}, lambda cmd: None),
+        ({"idle_timeout": SOON}, lambda cmd: None),
+        ({"cancel": token}, lambda cmd: None),
+        ({}, lambda cmd: cmd.process and cmd.process.kill()),
+    ]
+    cmds = []
+    for n in range(20):
+        options, then = ways[n % len(ways)]
+        cmd = Cmd(children("zoo"), "deaf", stdin=b"x" * 70_000, stdout=PIPE, **options)
+        ends, leash = os.pipe()
+        cmd.extra_files = [leash]
+        cmd.start()
+        os.close(leash)
+        cmds.append((cmd, then, ends))
+    token.cancel()
+    for cmd, then, ends in cmds:
+        then(cmd)
+        with pytest.raises((spawnkit.TimeoutExpired, spawnkit.Cancelled, spawnkit.ExitError)) as e:
+            cmd.wait()
+        assert e.value.stdout == b"begun\n"
+        os.close(ends)
+
+
+def test_a_thread_that_went_comes_back(children: Children) -> None:
+    before = threads_now()
+    for _ in range(3):
+        cmd = Cmd("cat", stdin=b"some input", stdout=PIPE)
+        cmd.start()
+        cmd.wait()
+        assert cmd.result is not None
+        assert cmd.result.stdout == b"some input"
+        end = time.monotonic() + HANGS_AFTER
+        while threads_now() > before and time.monotonic() < end:
+            time.sleep(0.001)
+        assert threads_now() == before
