@@ -89,8 +89,11 @@ static int gather(sk_pump *pump, int stream)
     sk_buffer *buffer = &pump->output[stream - 1];
     size_t room;
     char *data;
-    int result = make_room(pump, stream);
+    int result;
 
+    if (pump->ordered)
+        return sk__receive(pump);
+    result = make_room(pump, stream);
     if (result)
         return result;
     data = room_in(buffer, &room);
@@ -230,12 +233,14 @@ static int block_on_one(sk_pump *pump, int stream)
 }
 
 /* With a bell but no pidfd (Linux before 5.3, or forbidden) the child's end shows only to those who
- * ask: every 10 ms. */
+ * ask: every 10 ms. So does the end of those who still have a sender, after that of the child. */
 #define ASK_AFTER INT64_C(10000000)
+
+static int may_have_senders(const sk_pump *pump) { return pump->ordered && is_ours(pump, 1); }
 
 static int has_to_ask(const sk_pump *pump, const sk_child *child)
 {
-    return pump->bell >= 0 && !pump->exited && child->pidfd < 0;
+    return pump->bell >= 0 && (pump->exited ? may_have_senders(pump) : child->pidfd < 0);
 }
 
 static int64_t until_asking(const sk_pump *pump, const sk_child *child, int64_t deadline)
@@ -253,6 +258,8 @@ static int ask_for_end(sk_pump *pump, sk_child *child)
     const struct pollfd end = {-1, 0, POLLIN};
     const int what = END;
 
+    if (pump->exited)
+        return SK_OK; /* `run` asks for senders, each time it comes round */
     return serve(pump, child, &end, &what, 1);
 }
 
@@ -279,7 +286,7 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
         if ((ready == 0 || ready == -EINTR) && has_to_ask(pump, child)) {
             int asked = ask_for_end(pump, child);
 
-            if (asked != SK_OK || pump->exited)
+            if (asked != SK_OK || (pump->exited && !may_have_senders(pump)))
                 return asked;
             some_left = deadline < 0 || sk__now() < deadline;
         }
@@ -319,6 +326,13 @@ static int run(sk_pump *pump, sk_child *child, int64_t deadline)
     while (streams_open(pump) || (pump->bell >= 0 && !pump->exited)) {
         int look;
 
+        if (pump->exited && may_have_senders(pump)) {
+            result = sk__look_for_senders(pump);
+            if (result != SK_OK)
+                return result;
+            if (!is_ours(pump, 1))
+                continue;
+        }
         result = pump_once(pump, child, deadline);
         if (result != SK_OK && result != SK_FULL)
             return result;
@@ -390,6 +404,10 @@ int sk_pump_drain(sk_pump *pump)
 
         if (!is_ours(pump, i))
             continue;
+        if (pump->ordered) {
+            first = sk__drain_receiver(pump);
+            continue;
+        }
         result = sys_ioctl(pump->ours[i], FIONREAD, &left);
         end = buffer->length + buffer->dropped + (size_t)left;
         while (result >= 0 && pump->ours[i] >= 0 && buffer->length + buffer->dropped < end)

@@ -205,6 +205,10 @@ typedef struct sk_pump {
     size_t input_length;
     size_t input_done;
     sk_buffer output[2]; /* stdout, stderr */
+    int32_t memory;      /* bit i: theirs[i] is a file in memory (sk_pump_memory) */
+    int32_t ordered;     /* ours[1] is the receiver of both outputs (sk_pump_ordered) */
+    int32_t probe;       /* a socket that asks whether somebody has a sender; -1: not made yet */
+    char name[20];       /* what the three sockets' names begin with */
 } sk_pump;
 
 /* What sk_pump_open is to make. */
@@ -222,6 +226,36 @@ int sk_pump_open(sk_pump *pump, int parts);
 /* Opens a file for one stream of the child: stdin is read, the others are created or truncated.
  * -ENXIO for a FIFO, whose open could wait for ever. */
 int sk_pump_path(sk_pump *pump, int stream, const char *path);
+
+/* A file in memory for one output of the child, in the place of a pipe: nobody has to read while it
+ * runs. It stays open until sk_pump_close. */
+int sk_pump_memory(sk_pump *pump, int stream);
+
+/* What was mapped. The caller owns the memory, zeroed before its first use. */
+typedef struct sk_memory {
+    char *data; /* read-only; NULL: nothing */
+    size_t size;
+} sk_memory;
+
+/* For after the child's end: from now on nobody can change the file, whoever has it, and *memory is a
+ * mapping of it. Where it cannot be sealed or mapped, what is in it now is copied into `output` in
+ * the place of what the last call has put there, and *memory stays as it was. */
+int sk_pump_seal(sk_pump *pump, int stream, sk_memory *memory);
+
+/* Unmaps it; harmless when repeated. */
+void sk_memory_unmap(sk_memory *memory);
+
+/* Two sockets for stdout and stderr of the child, and one for us that receives what is written to
+ * both, in its order. `name`: 16 characters that nobody can guess. output[0] then holds records: an
+ * sk_record, and its bytes. The streams end when nobody has one of the two any more, which sk_pump_run
+ * finds out after the process's end (it needs a bell). */
+int sk_pump_ordered(sk_pump *pump, const char *name);
+
+typedef struct sk_record {
+    int64_t time;    /* CLOCK_REALTIME, nanoseconds, as the kernel took it at the write */
+    uint32_t stream; /* 1: stdout, 2: stderr */
+    uint32_t size;   /* of what follows; not aligned */
+} sk_record;
 
 /* Closes the child's ends, once it has its copies: while ours are open the streams could not end. */
 void sk_pump_started(sk_pump *pump);

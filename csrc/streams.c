@@ -16,13 +16,13 @@ void sk__close_fd(int32_t *fd)
         sys_close(number);
 }
 
-static void begin(sk_pump *pump)
+void sk__pump_begin(sk_pump *pump)
 {
     if (pump->opened)
         return;
     for (int i = 0; i < 3; i++)
         pump->ours[i] = pump->theirs[i] = pump->stop[i] = -1;
-    pump->null = pump->bell = -1;
+    pump->null = pump->bell = pump->probe = -1;
     pump->opened = 1; /* from here on the numbers mean descriptors */
 }
 
@@ -54,7 +54,7 @@ int sk_pump_open(sk_pump *pump, int parts)
 {
     int result = 0;
 
-    begin(pump);
+    sk__pump_begin(pump);
     for (int i = 0; i < 3 && result >= 0; i++)
         if (parts >> i & 1)
             result = make_pipe(pump, i);
@@ -84,7 +84,7 @@ int sk_pump_path(sk_pump *pump, int stream, const char *path)
     struct stat status;
     int fd, result;
 
-    begin(pump);
+    sk__pump_begin(pump);
     /* Looked at first: even an open that does not wait would let a FIFO's writer go, and its data. */
     if (sys_stat(path, &status) == 0 && S_ISFIFO(status.st_mode))
         return -ENXIO; /* as open(2) says of one that nobody reads */
@@ -107,7 +107,8 @@ void sk_pump_started(sk_pump *pump)
     if (!pump->opened)
         return;
     for (int i = 0; i < 3; i++)
-        sk__close_fd(&pump->theirs[i]);
+        if (!(pump->memory >> i & 1))
+            sk__close_fd(&pump->theirs[i]);
     sk__close_fd(&pump->null);
 }
 
@@ -123,8 +124,10 @@ void sk_pump_close(sk_pump *pump)
 {
     if (!pump->opened)
         return;
+    pump->memory = 0;
     sk_pump_started(pump);
     sk__close_fd(&pump->bell);
+    sk__close_fd(&pump->probe);
     for (int i = 0; i < 3; i++)
         if (!(pump->held >> i & 1))
             sk__close_fd(&pump->ours[i]);

@@ -5,6 +5,9 @@
 #include "core.h"
 #include "guard.h"
 
+/* Before the first descriptor of a pump. */
+void sk__pump_begin(sk_pump *pump);
+
 void sk__close_fd(int32_t *fd);
 
 /* Gives a stream that has turned out to be long a pipe of SK_WIDE bytes, if the user may have it: fewer
@@ -12,6 +15,16 @@ void sk__close_fd(int32_t *fd);
  * (pipe-user-pages-soft, pipe(7)), and beyond that each new one has two pages only. */
 #define SK_WIDE (256 << 10)
 void sk__widen(sk_pump *pump, int stream);
+
+/* One record from the receiver of both outputs, if there is one: 0, SK_FULL, or a negative errno. */
+int sk__receive(sk_pump *pump);
+
+/* Has the last sender gone? Then what is still queued is taken, and the receiver closed. Results of
+ * sk__receive. */
+int sk__look_for_senders(sk_pump *pump);
+
+/* Takes what is queued, and no more: 0 or a negative errno. */
+int sk__drain_receiver(sk_pump *pump);
 
 /* write(2) that raises no SIGPIPE, whatever the process wants to happen on one. */
 long sk__write_quietly(int fd, const void *data, size_t size);

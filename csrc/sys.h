@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -49,6 +51,12 @@
 #endif
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 16
 #endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4u
@@ -123,6 +131,35 @@ SK_INLINE void sys_ring(int fd)
 SK_INLINE int sys_pipe(int32_t ends[2], int flags)
 {
     return (int)SK_SYS(SYS_pipe2, ends, flags, 0, 0, 0);
+}
+SK_INLINE int sys_memfd(const char *name, unsigned flags)
+{
+    return (int)SK_SYS(SYS_memfd_create, name, flags, 0, 0, 0);
+}
+SK_INLINE long sys_pread(int fd, void *data, size_t size, size_t offset)
+{
+    return SK_SYS(SYS_pread64, fd, data, size, offset, 0);
+}
+SK_INLINE int sys_socket(int domain, int type)
+{
+    return (int)SK_SYS(SYS_socket, domain, type, 0, 0, 0);
+}
+SK_INLINE int sys_setsockopt(int fd, int option, int value)
+{
+    return (int)SK_SYS(SYS_setsockopt, fd, SOL_SOCKET, option, &value, sizeof value);
+}
+SK_INLINE int sys_bind(int fd, const void *address, unsigned size)
+{
+    return (int)SK_SYS(SYS_bind, fd, address, size, 0, 0);
+}
+SK_INLINE int sys_connect(int fd, const void *address, unsigned size)
+{
+    return (int)SK_SYS(SYS_connect, fd, address, size, 0, 0);
+}
+SK_INLINE int sys_shutdown(int fd, int how) { return (int)SK_SYS(SYS_shutdown, fd, how, 0, 0, 0); }
+SK_INLINE long sys_recvmsg(int fd, struct msghdr *message, int flags)
+{
+    return SK_SYS(SYS_recvmsg, fd, message, flags, 0, 0);
 }
 SK_INLINE int sys_dup3(int from, int to, int flags)
 {
@@ -243,6 +280,12 @@ SK_INLINE void *sys_realloc(void *memory, size_t size)
 SK_INLINE void *sys_mmap(size_t size, int protection, int flags)
 {
     return (void *)sys_call(SYS_mmap, 0, (long)size, protection, flags, -1, 0);
+}
+/* Of a file, to be read. Private: before Linux 6.7 a shared mapping of a file that was opened for
+ * writing counts as a writer, and a sealed file has none. The pages are the file's own all the same. */
+SK_INLINE void *sys_map_file(int fd, size_t size)
+{
+    return (void *)sys_call(SYS_mmap, 0, (long)size, PROT_READ, MAP_PRIVATE, fd, 0);
 }
 SK_INLINE int sys_mprotect(void *address, size_t size, int protection)
 {

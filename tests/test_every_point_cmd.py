@@ -27,6 +27,8 @@ WHOLE = [
     "run function with writer",
     "run function with callables",
     "text",
+    "memory",
+    "ordered",
 ]
 # Calls that may leave a command that is running, with its handle in cmd.process.
 STARTING = ["start", "start with PIPE", "start with pumps", "start with pipes"]
@@ -156,6 +158,9 @@ def _interrupts_cmd_at_each_instruction(
         elif how == "run function with callables":
             stdout = spawnkit.tee(PIPE, target, len)
             spawnkit.run(argv, stdin=iter([b"in"]), stdout=stdout, stderr=len, attr=attr)
+        elif how in ("memory", "ordered"):
+            kind = {"memory": spawnkit.MEMORY, "ordered": spawnkit.ORDERED}[how]
+            cmd(stdin=b"in", stdout=kind, stderr=kind).run()
         elif how == "text":
             cmd(stdin=io.StringIO("in"), stdout=io.StringIO(), stderr=PIPE, encoding="utf-8").run()
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .shell import shell_command
     from .sinks import each_chunk, each_line, tee
     from .state import ProcessState, Rusage, WaitStatus
-    from .streams import DEVNULL, PIPE, STDOUT
+    from .streams import DEVNULL, MEMORY, ORDERED, PIPE, STDOUT
     from .writelock import write_lock
 
 _HOME = {
@@ -70,6 +70,8 @@ _HOME = {
     "each_line": "sinks",
     "each_chunk": "sinks",
     "tee": "sinks",
+    "MEMORY": "streams",
+    "ORDERED": "streams",
     "SysProcAttr": "attributes",
     "ProcAttr": "attributes",
     "RLIM_INFINITY": "attributes",
@@ -98,6 +100,8 @@ __all__ = [
     "DEVNULL",
     "INTERRUPT",
     "KILL",
+    "MEMORY",
+    "ORDERED",
     "PIPE",
     "RLIM_INFINITY",
     "STDOUT",

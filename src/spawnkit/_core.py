@@ -375,6 +375,38 @@ def open_path(pump: Pump, stream: int, path: bytes, item: str) -> None:
         raise spawn_error(-result, "open", item, os.fsdecode(path), hint=hint)
 
 
+def open_memory(pump: Pump, stream: int) -> None:
+    """Adds a file in memory for stdout (1) or stderr (2); SpawnError."""
+    result = lib.sk_pump_memory(pump, stream)
+    if result:
+        raise spawn_error(-result, "memory", "file in memory (memfd_create)")
+
+
+def sealed(pump: Pump, stream: int) -> memoryview:
+    """What is in such a file, and can be changed by nobody from now on; OSError.
+
+    It is mapped, for as long as there is a view of it, or copied where it cannot be sealed.
+    """
+    memory = ffi.new("sk_memory *")
+    guard = ffi.gc(memory, lib.sk_memory_unmap)  # before there is anything to unmap
+    result = lib.sk_pump_seal(pump, stream, memory)
+    if result:
+        raise OSError(-result, f"{os.strerror(-result)} (output in memory)")
+    if memory.data == _NULL:
+        return memoryview(gathered(pump, stream, {}))
+    # A view keeps the pointer that it was made from, and that what is to be called at its end: here
+    # only to keep the guard, which goes with it.
+    data = ffi.gc(memory.data, [guard].append)
+    return memoryview(ffi.buffer(data, memory.size)).toreadonly()
+
+
+def open_ordered(pump: Pump) -> None:
+    """Adds sockets for stdout and stderr, and the one that receives from both; SpawnError."""
+    result = lib.sk_pump_ordered(pump, os.urandom(8).hex().encode())
+    if result:
+        raise spawn_error(-result, "pipe", "sockets")
+
+
 def ends_for_child(pump: Pump) -> dict[int, int | None]:
     """The child's ends by the numbers they are to have."""
     return {fd: end for fd, end in enumerate(pump.theirs) if end >= 0}

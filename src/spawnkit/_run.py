@@ -9,12 +9,12 @@ from .errors import SpawnError
 from .execution import execute
 from .prepare import prepare
 from .result import Result, check_text
-from .streams import PIPE, Pipes, Streams, as_input, check_streams, is_copied
+from .streams import MEMORY, ORDERED, PIPE, Pipes, Streams, as_input, check_streams, is_supervised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
     from .attributes import SysProcAttr
     from .cancel import CancelToken
@@ -29,7 +29,7 @@ __all__ = ["output", "run"]
 def run(
     args: Sequence[Arg],
     *,
-    capture: bool = False,
+    capture: bool | Literal["memory", "ordered"] = False,
     input: _core.Buffer | str | None = None,
     timeout: float | None = None,
     check: bool = True,
@@ -59,7 +59,8 @@ def run(
 
     args: a list or tuple: the program and its arguments; see `Cmd`, also for the other parameters.
     capture: gather stdout and stderr in memory; the same as PIPE for both. PIPE for one gathers
-        that one. What is not gathered goes where ours goes.
+        that one. What is not gathered goes where ours goes. "memory" and "ordered" are MEMORY and
+        ORDERED for both.
     input: bytes for its stdin (str with an encoding); a program that does not read them all is no
         error (`Result.broken_pipe`). None: its stdin is `stdin`, and ours where that is None.
     timeout: seconds for start, program and streams together; None or infinity: no limit; 0 or less:
@@ -81,7 +82,7 @@ def run(
     if capture:
         if stdout is not None or stderr is not None:
             raise ValueError("capture: given together with stdout or stderr")
-        stdout = stderr = PIPE
+        stdout = stderr = PIPE if capture is True else _capture(capture)
     text = None if encoding is None else check_text(encoding, errors)
     if input is not None:
         if stdin is not None:
@@ -108,7 +109,7 @@ def run(
         and max_output is None
         and overflow == "truncate"
     )
-    if plain and (checked is None or not is_copied(checked)):
+    if plain and (checked is None or not is_supervised(checked)):
         child = _core.new_child()
         streams: Pipes | None = None
         try:
@@ -170,6 +171,14 @@ def run(
     cmd.run(check=check)
     assert cmd.result is not None
     return cmd.result
+
+
+def _capture(capture: object) -> Stream:
+    if capture == "memory":
+        return MEMORY
+    if capture == "ordered":
+        return ORDERED
+    raise ValueError(f'capture: True, False, "memory" or "ordered", not {capture!r}')
 
 
 def output(

@@ -102,6 +102,10 @@ class Cmd:
         stdout, stderr only: PIPE: gathered in memory, in `result` after the wait. A callable:
         called in a thread with each line (`each_line`); what it raises ends the command.
         `each_chunk`, `tee`.
+        MEMORY: a file in memory, whose view is in `result` after the wait (memfd_create(2)); nobody
+        reads meanwhile, and what descendants write later is refused.
+        both or none: ORDERED: `result.ordered` has each write in its order, with stream and time; a
+        write has to fit into a socket's buffer.
         stderr only: STDOUT, or the same object or path as stdout: where stdout goes.
     extra_files: descriptors or files that become 3, 4, … in the program; None in the list: closed.
     fd_map: {descriptor of the program: ours, or None for closed}. No others are open in it.

@@ -21,8 +21,10 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .killing import KillReport
+    from .ordered import Record
     from .proctable import OtherProcess
     from .state import ProcessState
 
@@ -40,8 +42,27 @@ __all__ = [
 ]
 
 
+def plain(output: Any) -> Any:
+    """An output as it can be pickled: bytes in the place of a memoryview."""
+    return output.tobytes() if isinstance(output, memoryview) else output
+
+
 class Error(Exception):
-    """Base of all exceptions here. Never raised directly."""
+    """Base of all exceptions here. Never raised directly.
+
+    ordered: `Result.ordered` of a command that came to an end, where its streams were ORDERED; else
+        None.
+    """
+
+    ordered: list[Record] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles with bytes in the place of a memoryview."""
+        parts: tuple[Any, ...] = super().__reduce__()  # type: ignore[assignment]
+        make, arguments, *state = parts
+        if state:
+            state = [{name: plain(value) for name, value in state[0].items()}]
+        return make, tuple(plain(value) for value in arguments), *state
 
 
 class SpawnError(Error, OSError):
@@ -151,6 +172,9 @@ class DotError(SpawnError):
         return type(self), (self.name, self.path)
 
 
+_LAST_WORDS = 1 << 16  # of a file in memory, bytes in which the last line is looked for
+
+
 class ExitError(Error):
     """The program ran and did not succeed.
 
@@ -182,6 +206,8 @@ class ExitError(Error):
         said = self.stderr or ""
         if not isinstance(said, str):
             # Decoded whole, the rest of a large capture would cost as much again.
+            if isinstance(said, memoryview):
+                said = said[-_LAST_WORDS:].tobytes()
             said = said.strip().rpartition(b"\n")[2].decode(errors="replace")
         last = said.strip().rpartition("\n")[2]
         return f"{text}: {last}" if last else text

@@ -55,11 +55,12 @@ def execute(
         else:
             if outcome == _core.AGAIN:
                 outcome = _core.pump(pump, child, deadline, streams.sinks)
-            _gather(streams, result)
         if outcome != _core.OK:
             if outcome == _core.TIMEOUT:
                 raise _expired(child, streams, result, name, timeout or 0.0, text)
             _core.raise_for(outcome, child, plan)
+        if streams is not None:
+            streams.take(result)  # not before the end: it seals files in memory
         if check and child.status != 0:
             if text is not None:
                 result.decode_somehow(text)
@@ -74,15 +75,6 @@ def grace_for(error: BaseException, attr: SysProcAttr | None) -> float:
     """How long a child may take to end by itself: only after a Ctrl-C that it has had too."""
     own_group = attr is not None and (attr.setsid or attr.setpgid)
     return INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) and not own_group else 0.0
-
-
-def _gather(streams: Pipes, result: Result) -> None:
-    if streams.captures[0]:
-        result.stdout = _core.gathered(streams.pump, 1, streams.sinks)
-    if streams.captures[1]:
-        result.stderr = _core.gathered(streams.pump, 2, streams.sinks)
-    if streams.fed:
-        result.broken_pipe = streams.refused
 
 
 def _expired(
@@ -103,7 +95,7 @@ def _expired(
 
             holders = name_holders(pipes)
         _core.drain_pump(streams.pump)
-        _gather(streams, result)
+        streams.take(result)
     if text is not None:
         result.decode_somehow(text)
     state = result.state if ended and stage is None and child.status_known else None

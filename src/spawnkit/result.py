@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from .errors import plain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from .killing import KillReport
+    from .ordered import Record
     from .state import ProcessState
 
     Text: TypeAlias = tuple[str, str]  # encoding, error handler
@@ -19,10 +22,13 @@ class Result:
 
     state: a ProcessState.
     stdout, stderr: bytes, or str where an encoding was asked for; None for a stream that was not
-        captured.
+        captured. Of MEMORY a read-only memoryview in the place of bytes.
     stdout_dropped, stderr_dropped: how many bytes `max_output` has left out; where there are such,
         a line in their place says so, unless the command was ended for them (overflow="kill").
     truncated: is there anything that was left out?
+    ordered: of ORDERED a list of (time, stream, data), one for each write of the program, in their
+        order: seconds since the epoch as time.time() has them, taken by the kernel at the write; 1
+        for stdout, 2 for stderr; and bytes or str. Else None.
     kill: a KillReport, where the command was killed and no exception says so (overflow="kill").
     broken_pipe: the program closed its stdin, or ended, before it had read all of its input. Not
         an error: a program need not read it.
@@ -31,6 +37,7 @@ class Result:
     __slots__ = (
         "broken_pipe",
         "kill",
+        "ordered",
         "state",
         "stderr",
         "stderr_dropped",
@@ -51,6 +58,7 @@ class Result:
         self.stderr = stderr
         self.broken_pipe = broken_pipe
         self.stdout_dropped = self.stderr_dropped = 0
+        self.ordered: list[Record] | None = None
         self.kill: KillReport | None = None
 
     @property
@@ -60,7 +68,7 @@ class Result:
 
     def _key(self) -> tuple[object, ...]:
         dropped = self.stdout_dropped, self.stderr_dropped
-        return self.state, self.stdout, self.stderr, self.broken_pipe, dropped
+        return self.state, self.stdout, self.stderr, self.broken_pipe, dropped, self.ordered
 
     def __eq__(self, other: object) -> bool:
         """Equal when state and outputs are."""
@@ -68,25 +76,49 @@ class Result:
 
     def __hash__(self) -> int:
         """By value."""
-        return hash(self._key())
+        # Not the records, a list: what is equal to it has the same streams.
+        return hash((self.state, plain(self.stdout), plain(self.stderr), self.broken_pipe))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles and copies with bytes in the place of a memoryview, which cannot be sent."""
+        outputs = plain(self.stdout), plain(self.stderr)
+        values = (self.state, *outputs, self.broken_pipe)
+        return type(self), values, (None, {"ordered": self.ordered})
 
     def __repr__(self) -> str:
         """Result(<ProcessState …>, stdout=…, stderr=…)."""
         more = ", broken_pipe=True" if self.broken_pipe else ""
         more += ", truncated=True" if self.truncated else ""
-        return f"Result({self.state!r}, stdout={self.stdout!r}, stderr={self.stderr!r}{more})"
+        if self.ordered is not None:
+            more += f", ordered=<{len(self.ordered)} records>"
+        outputs = f"stdout={_shown(self.stdout)}, stderr={_shown(self.stderr)}"
+        return f"Result({self.state!r}, {outputs}{more})"
 
     def decode(self, text: Text) -> None:
         """Turns what was captured into str; UnicodeDecodeError as the error handler says."""
-        if isinstance(self.stdout, bytes):
-            self.stdout = self.stdout.decode(*text)
-        if isinstance(self.stderr, bytes):
-            self.stderr = self.stderr.decode(*text)
+        if isinstance(self.stdout, (bytes, memoryview)):
+            self.stdout = str(self.stdout, *text)
+        if isinstance(self.stderr, (bytes, memoryview)):
+            self.stderr = str(self.stderr, *text)
+        if self.ordered and isinstance(self.ordered[0][2], bytes):
+            from .ordered import decode
+
+            self.ordered = decode(self.ordered, text)
 
     def decode_somehow(self, text: Text) -> None:
         """The same for an exception: its news must not be lost to a character cut in two."""
         encoding, errors = text
         self.decode((encoding, "backslashreplace" if errors == "strict" else errors))
+
+
+def _shown(output: Any) -> str:
+    """Its repr; of a file in memory, which may be as large as it likes, the size."""
+    if not isinstance(output, memoryview):
+        return repr(output)
+    try:
+        return f"<memoryview of {len(output)} bytes>"
+    except ValueError:  # released by the caller
+        return repr(output)
 
 
 def check_text(encoding: str | None, errors: str) -> Text | None:

@@ -10,6 +10,7 @@ from .children import LOCKED, end
 from .ending import Ending
 from .errors import (
     Cancelled,
+    Error,
     ExitError,
     OutputLimitError,
     SpawnError,
@@ -20,7 +21,7 @@ from .execution import execute, grace_for
 from .prepare import prepare
 from .process import Process, give_up, started
 from .result import Result, check_text
-from .streams import NAMES, Streams, check_streams, is_copied
+from .streams import NAMES, Streams, check_streams, is_supervised
 from .threads import start_thread
 
 TYPE_CHECKING = False
@@ -97,8 +98,8 @@ class Running:
 
     def is_simple(self, cmd: Cmd) -> bool:
         """Can `execute` do it?"""
-        copied = self._checked is not None and is_copied(self._checked)
-        return self._ending.is_plain and not cmd._ends and not copied
+        supervised = self._checked is not None and is_supervised(self._checked)
+        return self._ending.is_plain and not cmd._ends and not supervised
 
     def _prepare(self, cmd: Cmd) -> tuple[bytes, int, Streams | None]:
         plan, engine, streams = prepare(
@@ -175,7 +176,7 @@ class Running:
             process = Process(_core.new_child(), cmd.name)
             self._scope = self._ending.scope(process._child)  # first: it may have to be closed
             plan, engine, streams = self._prepare(cmd)
-            pumped = streams is not None and (streams.fed or any(streams.captures))
+            pumped = streams is not None and streams.pumped
             watched = self._ending.is_watched
             if pumped or watched or (streams is not None and streams.copied):
                 if streams is None:
@@ -290,6 +291,9 @@ class Running:
                 raise exit_error(self._name, result) from problem
             if problem is not None:
                 raise problem
+        except Error as error:
+            error.ordered = result.ordered
+            raise
         finally:
             problem = None  # its traceback leads back here: a cycle, with all that was captured
             cmd._running = None
@@ -300,12 +304,11 @@ class Running:
     def _take_result(self, state: Any) -> Result:
         result = Result(state)
         if self._streams is not None:
+            self._streams.take(result)
             for stream in 1, 2:
-                setattr(result, NAMES[stream], self._streams.output(stream))
                 if self._ending.limit and self._streams.captures[stream - 1]:
                     dropped = _core.left_out(self._streams.pump, stream)
                     setattr(result, f"{NAMES[stream]}_dropped", dropped)
-            result.broken_pipe = self._streams.refused
         if self._supervision is not None:
             result.broken_pipe |= self._supervision.refused
         return result

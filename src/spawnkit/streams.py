@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .pipes import PipeEnd
     from .plan import File
-    from .result import Text
+    from .result import Result, Text
     from .sinks import Each, OurFile, Tee
 
     class Reader(Protocol):
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 
 class _Named:
-    """A stream that is not a file: PIPE, DEVNULL, STDOUT."""
+    """A stream that is not a file: PIPE, DEVNULL, STDOUT, MEMORY, ORDERED."""
 
     __slots__ = ("_name",)
 
@@ -73,6 +73,8 @@ class _Named:
 PIPE: Final = _Named("PIPE")
 DEVNULL: Final = _Named("DEVNULL")
 STDOUT: Final = _Named("STDOUT")
+MEMORY: Final = _Named("MEMORY")
+ORDERED: Final = _Named("ORDERED")
 HELD: Final = _Named("HELD")  # a pipe whose other end the caller has: Cmd.stdout_pipe()
 
 NAMES = ("stdin", "stdout", "stderr")
@@ -114,12 +116,23 @@ def check_streams(three: Three) -> CheckedThree:
     ):
         # Opened twice, each would write over what the other has written.
         return checked[0], checked[1], STDOUT
+    if (checked[1] is ORDERED) is not (checked[2] is ORDERED):
+        raise ValueError("ORDERED: given for one of stdout and stderr, and it is for both")
     return checked
 
 
-def is_copied(three: CheckedThree) -> bool:
-    """Is there Python code among them?"""
-    return type(three[0]) is Copied or type(three[1]) is Copied or type(three[2]) is Copied
+def is_supervised(three: CheckedThree) -> bool:
+    """Is there something among them that only supervise.py can serve?
+
+    Python code; ORDERED, whose end does not show by itself.
+    """
+    stdin, stdout, stderr = three
+    return (
+        type(stdin) is Copied
+        or type(stdout) is Copied
+        or type(stderr) is Copied
+        or stdout is ORDERED
+    )
 
 
 def _is_shared(stream: object) -> bool:
@@ -144,6 +157,10 @@ def _check(stream: Stream, index: int, name: str) -> Checked:
         if index != 2:
             raise ValueError(f"{name}: STDOUT is for stderr only")
         return STDOUT
+    if stream is MEMORY or stream is ORDERED:
+        if index == 0:
+            raise ValueError(f"stdin: {stream!r} is for stdout and stderr only")
+        return stream
     if isinstance(stream, (bytes, bytearray, memoryview)):
         if index:
             raise TypeError(f"{name}: a path is a str or PathLike, not {type(stream).__name__}")
@@ -283,9 +300,12 @@ class Pipes:
         """Did the child close its stdin before it had all of the input?"""
         return bool(self.pump.refused)
 
-    def output(self, index: int) -> bytes | None:
-        """What was gathered from stdout (1) or stderr (2); None where it was not captured."""
-        return _core.gathered(self.pump, index, self.sinks) if self.captures[index - 1] else None
+    def take(self, result: Result) -> None:
+        """Puts what came into a result, after the end."""
+        if self.captures[0]:
+            result.stdout = _core.gathered(self.pump, 1, self.sinks)
+        if self.captures[1]:
+            result.stderr = _core.gathered(self.pump, 2, self.sinks)
 
 
 class Streams(Pipes):
@@ -293,27 +313,24 @@ class Streams(Pipes):
 
     copied: ends of ours and the Python objects they are copied from or to.
     kept: what a tee gathers. files: what was opened for tees.
+    remembered: are stdout and stderr files in memory? ordered: do both go through one receiver?
     Whatever happens, all that is ours is closed at the latest with this object and its PipeEnds.
     """
 
-    __slots__ = ("_fed", "copied", "fed", "files", "kept")
+    __slots__ = ("_fed", "copied", "fed", "files", "kept", "ordered", "remembered")
 
     def __init__(self) -> None:
         """Nothing is open yet."""
         self.pump = _core.new_pump()
         self.guard = _core.guard_pump(self.pump)
-        self.captures = (False, False)
+        self.captures = self.remembered = (False, False)
+        self.ordered = False
         self.copied: list[tuple[PipeEnd, object]] = []
         self.fed = False
         self.files: list[OurFile] = []
         self.kept: dict[int, io.BytesIO] = {}
         self.sinks = {}
         self.wanted = {}
-
-    def output(self, index: int) -> bytes | None:
-        """See Pipes."""
-        kept = self.kept.get(index)
-        return super().output(index) if kept is None else kept.getvalue()
 
     def open(self, three: CheckedThree) -> None:
         """Opens what is needed for `three`, as `check` returns them. Raises SpawnError."""
@@ -328,6 +345,8 @@ class Streams(Pipes):
         parts = 0
         named = False  # is there more to do than pipes?
         self.captures = (three[1] is PIPE, three[2] is PIPE)
+        self.remembered = (three[1] is MEMORY, three[2] is MEMORY)
+        self.ordered = three[1] is ORDERED
         # The caller's first: a number that is not open must not come to mean a pipe of ours.
         for index, stream in enumerate(three):
             if stream is None or stream is HELD:
@@ -344,7 +363,7 @@ class Streams(Pipes):
             elif stream is STDOUT:
                 if three[1] is None:
                     check_open(1, 2, self)
-            elif kind is not OpenedPath:
+            elif kind is not OpenedPath and stream is not MEMORY and stream is not ORDERED:
                 parts |= 1 << index
                 for target in _targets(stream):
                     if type(target) is int:
@@ -363,8 +382,12 @@ class Streams(Pipes):
                     wanted[index] = stream
 
     def _open_named(self, three: CheckedThree) -> None:
+        if self.ordered:
+            _core.open_ordered(self.pump)
         for index, stream in enumerate(three):
-            if isinstance(stream, OpenedPath):
+            if stream is MEMORY:
+                _core.open_memory(self.pump, index)
+            elif isinstance(stream, OpenedPath):
                 item = f"{NAMES[index]} {os.fsdecode(stream.path)!r}"
                 _core.open_path(self.pump, index, stream.path, item)
             elif isinstance(stream, Copied):
@@ -394,6 +417,28 @@ class Streams(Pipes):
             elif target is not DEVNULL:
                 opened.append(target.object if isinstance(target, Copied) else target)
         return opened
+
+    @property
+    def pumped(self) -> bool:
+        """Is there something for the pump to do while the program runs?"""
+        return self.fed or self.ordered or any(self.captures)
+
+    def take(self, result: Result) -> None:
+        """See Pipes.take."""
+        super().take(result)
+        for index, kept in self.kept.items():
+            setattr(result, NAMES[index], kept.getvalue())
+        if self.remembered[0]:
+            result.stdout = _core.sealed(self.pump, 1)
+        if self.remembered[1]:
+            result.stderr = _core.sealed(self.pump, 2)
+        if self.ordered:
+            from .ordered import joined, parse
+
+            records = result.ordered = parse(_core.gathered(self.pump, 1, self.sinks))
+            result.stdout, result.stderr = joined(records, 1), joined(records, 2)
+        if self.fed:
+            result.broken_pipe = self.refused
 
     def pipe(self, index: int) -> PipeEnd:
         """A pipe for one stream, whose other end is the caller's."""
