@@ -43,6 +43,8 @@ def faults(done: subprocess.CompletedProcess[str]) -> int:
         ("process", 150),
         ("copied", 150),
         ("teed", 150),
+        ("in_memory", 150),
+        ("in_order", 150),
         ("from_a_worker", 80),
     ],
 )

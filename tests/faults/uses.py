@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import mmap
 import os
 import signal
 import threading
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import spawnkit
-from spawnkit import DEVNULL, PIPE, STDOUT, ProcAttr, SysProcAttr, children
+from spawnkit import DEVNULL, MEMORY, PIPE, STDOUT, ProcAttr, SysProcAttr, children
 from spawnkit.threads import start_thread
 
 OUTPUT = b"x" * 100 + b"\n"
@@ -317,6 +318,64 @@ def long_output(place: Place) -> None:
     script = "head -c 2000000 /dev/zero"
     result = spawnkit.run([SHELL, "-c", script], stdout=PIPE, engine=place.engine)
     assert result.stdout == bytes(2_000_000)
+
+
+@use
+def in_memory(place: Place) -> None:
+    result = spawnkit.run(
+        [SHELL, "-c", "echo out; echo err >&2"], capture="memory", engine=place.engine
+    )
+    assert (result.stdout, result.stderr) == (b"out\n", b"err\n")
+
+
+@use
+def mapped_by_another(place: Place) -> None:
+    """A file in memory that cannot be sealed: a mapping of ours stands in the way."""
+    cmd = spawnkit.Cmd("/bin/cat", stdout=MEMORY, engine=place.engine)
+    stdin = cmd.stdin_pipe()
+    with stdin:
+        try:
+            cmd.start()
+            stdin.write(OUTPUT)
+            with _mapped(f"/proc/{cmd.process.pid}/fd/1"):
+                stdin.close()
+                cmd.wait()
+            assert cmd.result.stdout == OUTPUT
+        finally:
+            _end(cmd)
+
+
+@contextlib.contextmanager
+def _mapped(path: str) -> Iterator[None]:
+    """A page of the file, mapped for writing, once there is something in it."""
+    with open(path, "rb+") as file:
+        while os.fstat(file.fileno()).st_size < len(OUTPUT):
+            os.sched_yield()
+        with mmap.mmap(file.fileno(), len(OUTPUT)):
+            yield
+
+
+@use
+def in_order(place: Place) -> None:
+    result = spawnkit.run(
+        [SHELL, "-c", "echo out; echo err >&2"], capture="ordered", engine=place.engine
+    )
+    assert [record[1:] for record in result.ordered] == [(1, b"out\n"), (2, b"err\n")]
+
+
+@use
+def in_order_cut(place: Place) -> None:
+    """A descendant writes until nobody takes it any more."""
+    script = "echo out; (while echo more; do sleep 0.01; done) 2>/dev/null & exit 0"
+    said = b""
+    try:
+        result = spawnkit.run(
+            [SHELL, "-c", script], capture="ordered", wait_delay=0.01, engine=place.engine
+        )
+        said = result.stdout  # it was told that nobody has them
+    except spawnkit.WaitDelayError as error:
+        said = error.stdout
+    assert said.startswith(b"out\n")
 
 
 @use
