@@ -162,6 +162,8 @@ int sk__receive(sk_pump *pump)
 {
     int result = receive(pump);
 
+    if (result == 1 && pump->attentive)
+        pump->heard = sk__now();
     return result == 1 ? 0 : result;
 }
 

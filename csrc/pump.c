@@ -381,7 +381,7 @@ int sk_pump_open_ends(const sk_pump *pump)
     int open = 0;
 
     for (int i = 1; i < 3; i++) {
-        struct pollfd end = {is_ours(pump, i) ? pump->ours[i] : -1, 0, 0};
+        struct pollfd end = {is_ours(pump, i) && !pump->ordered ? pump->ours[i] : -1, 0, 0};
         const struct timespec now = {0, 0};
 
         if (end.fd >= 0 && sys_poll(&end, 1, &now) == 0)

@@ -8,7 +8,7 @@ from . import _core, killing
 from .attributes import SysProcAttr
 from .cancel import CancelToken
 from .errors import Cancelled
-from .streams import PIPE, Copied
+from .streams import ORDERED, PIPE, Copied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Ending:
             return
         if _core.deadline_after(self.idle_timeout, "idle_timeout") == _core.NOW:
             raise ValueError(f"idle_timeout: {self.idle_timeout!r} is not above 0")
-        if not any(stream is PIPE or type(stream) is Copied for stream in streams[1:]):
+        if not any(stream in (PIPE, ORDERED) or type(stream) is Copied for stream in streams[1:]):
             raise ValueError("idle_timeout: no output comes through us; capture stdout or stderr")
 
     def _check_limit(self, limit: int | None, streams: CheckedThree) -> None:

@@ -154,7 +154,9 @@ class Supervision:
     @property
     def may_share(self) -> bool:
         """Can it go on step by step, without ever waiting within one?"""
-        return not (self.copiers or self._scope.is_wide) and _core.has_pidfd(self._child)
+        if self.copiers or self._scope.is_wide or self._streams.ordered:
+            return False
+        return _core.has_pidfd(self._child)
 
     def stop(self) -> None:
         """Makes `see_through` return, in whatever thread it is."""
