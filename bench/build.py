@@ -73,7 +73,7 @@ POUR = b"x"
 
 def floor_library() -> Path:
     floor = BENCH / "floor"
-    sources = [floor / name for name in ("floor.c", "keep.c", "hash.c", "pool.c")]
+    sources = [floor / name for name in ("floor.c", "keep.c", "hash.c", "pipeline.c", "pool.c")]
     return _compile("libfloor.so", sources, [floor / "floor.h"], FLOOR)
 
 

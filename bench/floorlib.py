@@ -92,6 +92,24 @@ def hash_(args: Sequence[str], expected: int, digest: bytes) -> Callable[[int], 
     return _loop("floor_hash", args, expected, digest)
 
 
+def pipeline(stages: Sequence[Sequence[str]], out: int) -> Callable[[int], None]:
+    """block(n): n times all stages started, connected by pipes, and waited for.
+
+    out: the last one's stdout, -1: ours.
+    """
+    call = _library().floor_pipeline
+    each = [_argv(args) for args in stages]
+    pointers = (ctypes.c_void_p * len(each))(*map(ctypes.addressof, each))
+
+    def block(runs: int) -> None:
+        report = _Report()
+        assert each  # what the pointers point to
+        failed = call(pointers, len(each), out, ctypes.c_long(runs), ctypes.byref(report))
+        _check(failed, report)
+
+    return block
+
+
 def _libcrypto() -> str:
     """Path of the libcrypto that hashlib has loaded; empty where it brings its own."""
     import hashlib

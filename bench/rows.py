@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench import build, floorlib, machine, sides, streams
+from bench import build, floorlib, machine, pipelines, sides, streams
 from bench.sides import Side
 from bench.subjects import ATTRIBUTED, TIMEOUT, WAYS, Capture
 
@@ -153,6 +153,34 @@ def _gib(mebibytes: int) -> Iterator[Row]:
             )
 
 
+def _pipelines(children: Children) -> Iterator[Row]:
+    """Three that do nothing: all of it is the pipeline's own cost."""
+    stages = [children.quiet] * 3
+    floor = sides.loop("floor", partial(floorlib.pipeline, stages, -1))
+    for way, make in pipelines.WAYS.items():
+        subject = sides.single(way, partial(make, stages, False))
+        why_not = pipelines.why_no_plumbum if way == "plumbum" else _nothing
+        yield Row(f"pipeline-{children.label}", subject, floor, most_runs=20, why_not=why_not)
+
+
+def _pipeline_gib(mebibytes: int) -> Iterator[Row]:
+    """Through three cats, to /dev/null. The floor has pipes of the usual size."""
+    cat = shutil.which("cat") or "/bin/cat"
+    stages = [[str(build.pour_child()), str(mebibytes)], [cat], [cat], [cat]]
+    floor = sides.pipeline_floor(stages)
+    for way, make in pipelines.WAYS.items():
+        yield Row(
+            "pipeline-gib",
+            sides.single(way, partial(make, stages, True)),
+            floor,
+            1.0 if way == "spawnkit" else None,
+            throughput=True,
+            most_runs=1,
+            most_blocks=15,
+            why_not=pipelines.why_no_plumbum if way == "plumbum" else _nothing,
+        )
+
+
 def _imports() -> Iterator[Row]:
     """Loading the module, and loading it with its `run`: a package may put off its own loading."""
     for what, inside in (("process", False), ("inside", True)):
@@ -185,7 +213,9 @@ def rows(gib: int = GIB) -> list[Row]:
         result += _captured(children)
         result += _timeout(children)
         result += _threads(children)
+        result += _pipelines(children)
     result += _gib(gib)
+    result += _pipeline_gib(gib)
     result += _parent(quiet)
     result += _imports()
     return result

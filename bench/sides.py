@@ -6,6 +6,7 @@ or peers.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +33,20 @@ def loop(name: str, make: Callable[[], Callable[[int], None]]) -> Side:
         yield timed(make())
 
     return Side(name, opened)
+
+
+def pipeline_floor(stages: list[list[str]]) -> Side:
+    """Pipelines of C, one after the other, whose output goes nowhere."""
+
+    @contextmanager
+    def opened() -> Iterator[Block]:
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            yield timed(floorlib.pipeline(stages, null))
+        finally:
+            os.close(null)
+
+    return Side("floor", opened)
 
 
 def single(name: str, make: Callable[[], Once]) -> Side:

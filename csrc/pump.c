@@ -12,7 +12,6 @@
 #define FIRST_ROOM 8192
 #define LEAST_READ 4096
 #define LARGEST_READ (1u << 20)
-#define ROUNDS 64 /* of 64 KiB and less: a millisecond or two */
 
 /* Forgets the middle of a stream of which only the ends are wanted. */
 static void forget_middle(sk_buffer *buffer)
@@ -143,14 +142,11 @@ static int feed(sk_pump *pump)
 }
 
 /* The number of a held end is not even looked at: its holder may be closing it in another thread. */
-static int is_ours(const sk_pump *pump, int i)
-{
-    return !(pump->held >> i & 1) && pump->ours[i] >= 0;
-}
+int sk__is_ours(const sk_pump *pump, int i) { return !(pump->held >> i & 1) && pump->ours[i] >= 0; }
 
-static int streams_open(const sk_pump *pump)
+int sk__streams_open(const sk_pump *pump)
 {
-    return is_ours(pump, 0) || is_ours(pump, 1) || is_ours(pump, 2);
+    return sk__is_ours(pump, 0) || sk__is_ours(pump, 1) || sk__is_ours(pump, 2);
 }
 
 enum { BELL = 3, END = 4 };
@@ -162,7 +158,7 @@ static unsigned watch(const sk_pump *pump, const sk_child *child, struct pollfd 
     unsigned count = 0;
 
     for (int i = 0; i < 3; i++)
-        if (is_ours(pump, i)) {
+        if (sk__is_ours(pump, i)) {
             fds[count] = (struct pollfd){pump->ours[i], i ? POLLIN : POLLOUT, 0};
             what[count++] = i;
         }
@@ -177,7 +173,7 @@ static unsigned watch(const sk_pump *pump, const sk_child *child, struct pollfd 
     return count;
 }
 
-static int answer_bell(const sk_pump *pump)
+int sk__answer_bell(const sk_pump *pump)
 {
     uint64_t rung;
     long length = sys_read(pump->bell, &rung, sizeof rung);
@@ -185,6 +181,8 @@ static int answer_bell(const sk_pump *pump)
     /* One that cannot be silenced would keep everything else from being served. */
     return length < 0 && length != -EAGAIN && length != -EINTR ? (int)length : SK_WOKEN;
 }
+
+int sk__serve(sk_pump *pump, int stream) { return stream ? gather(pump, stream) : feed(pump); }
 
 /* The streams first: what came before the bell or the end is not to be lost. */
 static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const int *what,
@@ -195,7 +193,7 @@ static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const
             int result = 0;
 
             if (what[i] == BELL)
-                return answer_bell(pump);
+                return sk__answer_bell(pump);
             if (what[i] == END) {
                 result = sk_wait(child, 0);
                 if (result == SK_TIMEOUT || result == SK_AGAIN) {
@@ -205,9 +203,9 @@ static int serve(sk_pump *pump, sk_child *child, const struct pollfd *fds, const
                     continue;
                 }
                 pump->exited = result >= 0;
-                return result == SK_OK && streams_open(pump) ? SK_EXITED : result;
+                return result == SK_OK && sk__streams_open(pump) ? SK_EXITED : result;
             }
-            result = what[i] ? gather(pump, what[i]) : feed(pump);
+            result = sk__serve(pump, what[i]);
             if (result)
                 return result;
         }
@@ -236,21 +234,23 @@ static int block_on_one(sk_pump *pump, int stream)
  * ask: every 10 ms. So does the end of those who still have a sender, after that of the child. */
 #define ASK_AFTER INT64_C(10000000)
 
-static int may_have_senders(const sk_pump *pump) { return pump->ordered && is_ours(pump, 1); }
+static int may_have_senders(const sk_pump *pump) { return pump->ordered && sk__is_ours(pump, 1); }
 
 static int has_to_ask(const sk_pump *pump, const sk_child *child)
 {
     return pump->bell >= 0 && (pump->exited ? may_have_senders(pump) : child->pidfd < 0);
 }
 
+int64_t sk__until_asking(int64_t deadline)
+{
+    int64_t next = sk__now() + ASK_AFTER;
+
+    return deadline < 0 || next < deadline ? next : deadline;
+}
+
 static int64_t until_asking(const sk_pump *pump, const sk_child *child, int64_t deadline)
 {
-    int64_t next;
-
-    if (!has_to_ask(pump, child))
-        return deadline;
-    next = sk__now() + ASK_AFTER;
-    return deadline < 0 || next < deadline ? next : deadline;
+    return has_to_ask(pump, child) ? sk__until_asking(deadline) : deadline;
 }
 
 static int ask_for_end(sk_pump *pump, sk_child *child)
@@ -298,19 +298,24 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
     return ready < 0 ? ready : serve(pump, child, fds, what, count);
 }
 
+int sk__look_up(int64_t deadline)
+{
+    if (deadline >= 0 && sk__now() >= deadline)
+        return SK_TIMEOUT;
+    return sk__main_thread() ? SK_AGAIN : SK_OK;
+}
+
 /* A stream that is always ready never lets a poll wait, and only those are cut short. So now and then
  * the clock, the child and the caller have their turn without one. */
 static int have_a_look(sk_pump *pump, sk_child *child, int64_t deadline)
 {
     int result = SK_OK;
 
-    if (++pump->rounds % ROUNDS)
+    if (++pump->rounds % SK_ROUNDS)
         return SK_OK;
     if (has_to_ask(pump, child))
         result = ask_for_end(pump, child);
-    if (result == SK_OK && deadline >= 0 && sk__now() >= deadline)
-        return SK_TIMEOUT;
-    return result == SK_OK && sk__main_thread() ? SK_AGAIN : result;
+    return result == SK_OK ? sk__look_up(deadline) : result;
 }
 
 static int run(sk_pump *pump, sk_child *child, int64_t deadline)
@@ -323,14 +328,14 @@ static int run(sk_pump *pump, sk_child *child, int64_t deadline)
         if (result != SK_OK)
             return result;
     }
-    while (streams_open(pump) || (pump->bell >= 0 && !pump->exited)) {
+    while (sk__streams_open(pump) || (pump->bell >= 0 && !pump->exited)) {
         int look;
 
         if (pump->exited && may_have_senders(pump)) {
             result = sk__look_for_senders(pump);
             if (result != SK_OK)
                 return result;
-            if (!is_ours(pump, 1))
+            if (!sk__is_ours(pump, 1))
                 continue;
         }
         result = pump_once(pump, child, deadline);
@@ -371,7 +376,7 @@ int sk_pump_listen(sk_pump *pump, int feeding, int64_t deadline)
     if (ready < 0)
         return ready;
     if (fds[0].revents)
-        return answer_bell(pump);
+        return sk__answer_bell(pump);
     /* Closed by its holder meanwhile: what hung up may be another file of the same number. */
     return __atomic_load_n(&pump->ours[0], __ATOMIC_SEQ_CST) == stdin_end ? SK_DONE : SK_WOKEN;
 }
@@ -381,7 +386,7 @@ int sk_pump_open_ends(const sk_pump *pump)
     int open = 0;
 
     for (int i = 1; i < 3; i++) {
-        struct pollfd end = {is_ours(pump, i) && !pump->ordered ? pump->ours[i] : -1, 0, 0};
+        struct pollfd end = {sk__is_ours(pump, i) && !pump->ordered ? pump->ours[i] : -1, 0, 0};
         const struct timespec now = {0, 0};
 
         if (end.fd >= 0 && sys_poll(&end, 1, &now) == 0)
@@ -395,14 +400,14 @@ int sk_pump_drain(sk_pump *pump)
     int first = 0;
 
     pump->draining = 1; /* nobody will take what is full */
-    if (is_ours(pump, 0))
+    if (sk__is_ours(pump, 0))
         sk__close_fd(&pump->ours[0]);
     for (int i = 1; i < 3; i++) {
         const sk_buffer *buffer = &pump->output[i - 1];
         int left = 0, result;
         size_t end;
 
-        if (!is_ours(pump, i))
+        if (!sk__is_ours(pump, i))
             continue;
         if (pump->ordered) {
             first = sk__drain_receiver(pump);

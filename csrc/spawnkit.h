@@ -137,9 +137,13 @@ int sk_wait(sk_child *child, int64_t deadline);
 /* Signals the process, and never another one: SK_DONE once it was reaped. Signal 0 only asks. */
 int sk_signal(sk_child *child, int signal);
 
-/* Signals the process group that the process leads: SK_DONE once it was reaped, -ESRCH: it leads none.
- * Until then its number cannot be another's group. */
-int sk_signal_group(sk_child *child, int signal);
+/* The same for a process group, for as long as this process is in it and not reaped: until then the
+ * number means that group. SK_DONE where it is not. */
+int sk_signal_group(sk_child *member, int group, int signal);
+
+/* Makes a process that was just spawned the leader of a group, which others can then join at once. Its
+ * plan is to do the same: one of the two comes first. 0 or a negative errno; -EACCES: it has. */
+int sk_lead_group(const sk_child *child);
 
 /* Orphans among our descendants become our children (1), or init's (0); prctl(2). Returns what it was,
  * or a negative errno. */
@@ -272,6 +276,29 @@ int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
  * may use the handle before the process has ended. */
 int sk_run(sk_child *child, sk_pump *pump, const void *plan, size_t size, int engine, int flags,
            int64_t deadline);
+
+/* Gives one child's stdout and another one's stdin the two ends of a pipe, made `size` bytes wide if that
+ * is not 0 and allowed. 0 or a negative errno. */
+int sk_pump_join(sk_pump *from, sk_pump *to, int size);
+
+/* The processes of a pipeline, each with a pump, which is open. The first pump has the bell. */
+typedef struct sk_slot { /* a struct pollfd */
+    int32_t fd;
+    int16_t events;
+    int16_t revents;
+} sk_slot;
+
+typedef struct sk_job {
+    int32_t count;
+    sk_child **children; /* they have been settled */
+    sk_pump **pumps;
+    sk_slot *slots; /* these two: room for 4 * count + 1, for sk_job_run itself */
+    int32_t *what;
+} sk_job;
+
+/* As sk_pump_run, for all of them: reaps each when it ends. SK_EXITED: all have ended, streams are open;
+ * SK_OK also where a status was lost, which then its handle tells. */
+int sk_job_run(const sk_job *job, int64_t deadline);
 
 /* Waits for the bell alone: SK_WOKEN, SK_TIMEOUT, SK_AGAIN. With `feeding` also SK_DONE, when nobody
  * is left to read stdin. */

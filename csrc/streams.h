@@ -29,4 +29,21 @@ int sk__drain_receiver(sk_pump *pump);
 /* write(2) that raises no SIGPIPE, whatever the process wants to happen on one. */
 long sk__write_quietly(int fd, const void *data, size_t size);
 
+/* One read or write of a stream that is ready: SK_OK, SK_FULL, or a negative errno. */
+int sk__serve(sk_pump *pump, int stream);
+
+/* Is this end of ours open, and for us to serve? Is any? */
+int sk__is_ours(const sk_pump *pump, int stream);
+int sk__streams_open(const sk_pump *pump);
+
+int sk__answer_bell(const sk_pump *pump); /* SK_WOKEN */
+
+/* The deadline, or sooner the time to ask for the end of a child that has no pidfd. */
+int64_t sk__until_asking(int64_t deadline);
+
+/* Every so many rounds of a loop in which something is always ready: is the time over, or has the
+ * interpreter to have its turn? SK_OK, SK_TIMEOUT, SK_AGAIN. */
+#define SK_ROUNDS 64 /* of 64 KiB and less: a millisecond or two */
+int sk__look_up(int64_t deadline);
+
 #endif

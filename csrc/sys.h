@@ -185,6 +185,7 @@ SK_INLINE int sys_poll(struct pollfd *fds, unsigned count, const struct timespec
 SK_INLINE int sys_chdir(const char *path) { return (int)SK_SYS(SYS_chdir, path, 0, 0, 0, 0); }
 SK_INLINE int sys_umask(int mask) { return (int)SK_SYS(SYS_umask, mask, 0, 0, 0, 0); }
 SK_INLINE int sys_setsid(void) { return (int)SK_SYS(SYS_setsid, 0, 0, 0, 0, 0); }
+SK_INLINE int sys_getpgid(int pid) { return (int)SK_SYS(SYS_getpgid, pid, 0, 0, 0, 0); }
 SK_INLINE int sys_setpgid(int pid, int group)
 {
     return (int)SK_SYS(SYS_setpgid, pid, group, 0, 0, 0);

@@ -438,16 +438,28 @@ int sk_signal(sk_child *child, int signal)
     return sk__leave(child, result);
 }
 
-int sk_signal_group(sk_child *child, int signal)
+int sk_signal_group(sk_child *member, int group, int signal)
 {
-    int result = sk__enter(child);
+    int result = sk__enter(member);
 
     if (result)
         return result;
-    sk__lock(child); /* nobody reaps meanwhile, and until then the number is the group's */
-    result = is_over(child) || child->pid <= 0 ? SK_DONE : sys_kill(-child->pid, signal);
-    sk__unlock(child);
-    return sk__leave(child, result);
+    sk__lock(member);
+    result = SK_DONE;
+    if (!is_over(member) && member->pid > 0) {
+        result = signal_by_pid(member, 0); /* not reaped by a stranger either? */
+        if (result == 0 && sys_getpgid(member->pid) == group)
+            result = sys_kill(-group, signal);
+        else if (result == 0 || result == -ESRCH)
+            result = SK_DONE;
+    }
+    sk__unlock(member);
+    return sk__leave(member, result);
+}
+
+int sk_lead_group(const sk_child *child)
+{
+    return child->pid > 0 ? sys_setpgid(child->pid, 0) : -ESRCH; /* 0 would be ourselves */
 }
 
 int sk_dup_pidfd(sk_child *child, sk_pidfd *into)

@@ -29,10 +29,13 @@ WHOLE = [
     "text",
     "memory",
     "ordered",
+    "pipeline",
+    "pipeline with reader and writer",
+    "pipeline output",
 ]
 # Calls that may leave a command that is running, with its handle in cmd.process.
-STARTING = ["start", "start with PIPE", "start with pumps", "start with pipes"]
-WAITING = ["wait", "wait with PIPE", "wait with pumps", "wait with pipes"]
+STARTING = ["start", "start with PIPE", "start with pumps", "start with pipes", "start with stages"]
+WAITING = ["wait", "wait with PIPE", "wait with pumps", "wait with pipes", "wait with stages"]
 
 
 def _interrupts_cmd_at_each_instruction(
@@ -107,6 +110,18 @@ def _interrupts_cmd_at_each_instruction(
         cmds.append(made)
         return made
 
+    def stages(first: dict[str, Any], last: dict[str, Any], **options: Any) -> Any:
+        # The endless one in the middle: it reads nothing, and nobody waits for it.
+        ends = [spawnkit.Cmd(talk, **first), spawnkit.Cmd(talk, **last)]
+        made = spawnkit.Pipeline(ends[0], spawnkit.Cmd(*argv, **extra), ends[1], **options)
+        cmds.append(made)
+        return made
+
+    def processes(made: Any) -> list[Any]:
+        if isinstance(made, spawnkit.Pipeline):
+            return list(made.processes)
+        return [] if made.process is None else [made.process]
+
     def pumps() -> dict[str, Any]:
         writer = Writer()
         return {"stdin": Reader(), "stdout": writer, "stderr": writer}
@@ -127,6 +142,8 @@ def _interrupts_cmd_at_each_instruction(
             return cmd(**pumps())
         if kind == "pipes":
             return piped(cmd(stderr=spawnkit.DEVNULL))
+        if kind == "stages":
+            return stages({"stdin": b"in"}, {"stdout": PIPE}, stderr=PIPE)
         if how in ("start", "wait"):
             null = {"stdin": spawnkit.DEVNULL, "stdout": spawnkit.DEVNULL}
             return cmd(**null, stderr=spawnkit.DEVNULL)
@@ -161,6 +178,14 @@ def _interrupts_cmd_at_each_instruction(
         elif how in ("memory", "ordered"):
             kind = {"memory": spawnkit.MEMORY, "ordered": spawnkit.ORDERED}[how]
             cmd(stdin=b"in", stdout=kind, stderr=kind).run()
+        elif how == "pipeline":
+            null = {"stdin": spawnkit.DEVNULL}, {"stdout": spawnkit.DEVNULL}
+            stages(*null, stderr=spawnkit.DEVNULL).run()
+        elif how == "pipeline with reader and writer":
+            writer = Writer()
+            stages({"stdin": Reader(), "stderr": PIPE}, {"stdout": writer}, stderr=writer).run()
+        elif how == "pipeline output":
+            stages({"stdin": b"in"}, {}, timeout=1000, cancel=spawnkit.CancelToken()).output()
         elif how == "text":
             cmd(stdin=io.StringIO("in"), stdout=io.StringIO(), stderr=PIPE, encoding="utf-8").run()
 
@@ -176,9 +201,11 @@ def _interrupts_cmd_at_each_instruction(
             with contextlib.suppress(OSError, ValueError):
                 pipe.close()
         for made in cmds:
-            if made.process is not None and made.process_state is None:
+            running = [process for process in processes(made) if process.state is None]
+            for process in running:
                 with contextlib.suppress(spawnkit.ProcessDone):
-                    made.process.kill()
+                    process.kill()
+            if running:
                 with contextlib.suppress(spawnkit.Error):
                     made.wait(check=False)
 
@@ -292,7 +319,10 @@ def test_an_interrupt_at_any_instruction_leaves_at_most_the_command(
     assert interrupted > 20
 
 
-@pytest.mark.parametrize("how", ["run with reader and writer", "run with bytes and PIPE", "output"])
+@pytest.mark.parametrize(
+    "how",
+    ["run with reader and writer", "run with bytes and PIPE", "output", "pipeline output"],
+)
 def test_an_interrupt_at_any_instruction_ends_an_endless_command(
     how: str, isolate: Isolate, children: Children, tmp_path: Any
 ) -> None:

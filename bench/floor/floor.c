@@ -22,14 +22,15 @@ int floor_fail(struct floor_report *report, const char *stage, int error)
  *
  * The child tells its errno through `error`, which lies in the caller's frame: the memory is
  * shared until exec, so the report costs no pipe. A failed child is reaped here. */
-static pid_t launch(char *const argv[], int out, int err, volatile int *error)
+pid_t floor_launch(char *const argv[], int in, int out, int err, volatile int *error)
 {
     pid_t pid;
 
     *error = 0;
     pid = vfork();
     if (pid == 0) {
-        if ((out < 0 || dup2(out, 1) >= 0) && (err < 0 || dup2(err, 2) >= 0))
+        if ((in < 0 || dup2(in, 0) >= 0) && (out < 0 || dup2(out, 1) >= 0) &&
+            (err < 0 || dup2(err, 2) >= 0))
             execve(argv[0], argv, environ);
         *error = errno;
         _exit(127);
@@ -45,7 +46,7 @@ static pid_t launch(char *const argv[], int out, int err, volatile int *error)
 }
 
 /* The caller of a library wants status and resource usage, so the floor asks for both. */
-static int reap(pid_t pid, struct floor_report *report)
+int floor_reap(pid_t pid, struct floor_report *report)
 {
     struct rusage usage;
     int status;
@@ -68,10 +69,10 @@ int floor_plain(char *const argv[], long runs, struct floor_report *report)
     pid_t pid;
 
     while (runs-- > 0) {
-        pid = launch(argv, -1, -1, &error);
+        pid = floor_launch(argv, -1, -1, -1, &error);
         if (pid < 0)
             return floor_fail(report, "vfork or execve", error);
-        if (reap(pid, report) < 0)
+        if (floor_reap(pid, report) < 0)
             return -1;
     }
     return 0;
@@ -79,7 +80,7 @@ int floor_plain(char *const argv[], long runs, struct floor_report *report)
 
 /* A pipe on 0, 1 or 2 would be overwritten by the child's own dup2. That only happens to a
  * caller with a standard descriptor closed, who is told so instead of being measured. */
-static int make_pipe(int ends[2], struct floor_report *report)
+int floor_pipe(int ends[2], struct floor_report *report)
 {
     if (pipe2(ends, O_CLOEXEC) < 0)
         return floor_fail(report, "pipe2", errno);
@@ -112,9 +113,9 @@ int floor_drained(char *const argv[], long runs, floor_drain *drain, struct floo
     pid_t pid;
 
     while (runs-- > 0) {
-        if (make_pipe(out, report) < 0)
+        if (floor_pipe(out, report) < 0)
             return -1;
-        pid = launch(argv, out[1], -1, &error);
+        pid = floor_launch(argv, -1, out[1], -1, &error);
         close(out[1]);
         if (pid < 0) {
             close(out[0]);
@@ -122,7 +123,7 @@ int floor_drained(char *const argv[], long runs, floor_drain *drain, struct floo
         }
         drained = drain(out[0], report);
         close(out[0]);
-        if (reap(pid, report) < 0 || drained < 0)
+        if (floor_reap(pid, report) < 0 || drained < 0)
             return -1;
     }
     return 0;
@@ -155,14 +156,14 @@ int floor_two_pipes(char *const argv[], long runs, struct floor_report *report)
     pid_t pid;
 
     while (runs-- > 0) {
-        if (make_pipe(out, report) < 0)
+        if (floor_pipe(out, report) < 0)
             return -1;
-        if (make_pipe(err, report) < 0) {
+        if (floor_pipe(err, report) < 0) {
             close(out[0]);
             close(out[1]);
             return -1;
         }
-        pid = launch(argv, out[1], err[1], &error);
+        pid = floor_launch(argv, -1, out[1], err[1], &error);
         close(out[1]);
         close(err[1]);
         if (pid < 0) {
@@ -193,7 +194,7 @@ int floor_two_pipes(char *const argv[], long runs, struct floor_report *report)
         }
         close(out[0]);
         close(err[0]);
-        if (reap(pid, report) < 0 || got < 0)
+        if (floor_reap(pid, report) < 0 || got < 0)
             return -1;
     }
     return 0;

@@ -34,6 +34,12 @@ int floor_keep(char *const argv[], long runs, struct floor_report *report);
 const char *floor_hash_open(const char *libcrypto);
 int floor_hash(char *const argv[], long runs, struct floor_report *report);
 
+/* A pipeline of `count` programs, at least one: stage i runs stages[i], each one's stdout is the next
+ * one's stdin, through a pipe of the usual size. The last one writes to `out`, -1: to our stdout. Every
+ * status counts. */
+int floor_pipeline(char *const *const stages[], int count, int out, long runs,
+                   struct floor_report *report);
+
 /* floor_plain from many threads at once. The threads are made by _open and live until _close;
  * one _run lets each of them do `runs` runs, and returns when the last has finished. */
 struct floor_pool;
@@ -52,6 +58,15 @@ int floor_drained(char *const argv[], long runs, floor_drain *drain, struct floo
 
 /* One read: the bytes, 0 at the end of file, -1 with the report filled in. Counts the bytes. */
 ssize_t floor_read(int fd, char *buffer, size_t size, struct floor_report *report);
+
+/* vfork and execve with these as 0, 1 and 2, -1: ours. -1 and *error, and nobody to wait for. */
+pid_t floor_launch(char *const argv[], int in, int out, int err, volatile int *error);
+
+/* wait4; 0, or -1 with the report filled in, also for a status that is not 0. */
+int floor_reap(pid_t pid, struct floor_report *report);
+
+/* pipe2; 0, or -1 with the report filled in. */
+int floor_pipe(int ends[2], struct floor_report *report);
 
 /* Fills in the report; returns -1. The first failure stays: a child whose output is read no further
  * dies of that, and its status tells nothing. */

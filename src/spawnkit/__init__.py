@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Error,
         ExitError,
         OutputLimitError,
+        PipelineError,
         ProcessDone,
         SpawnError,
         StatusLost,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     )
     from .killing import KillReport
     from .lookpath import look_path
+    from .outcome import PipelineResult
+    from .pipeline import Pipeline
     from .process import INTERRUPT, KILL, Process, find_process, start_process
     from .proctable import OtherProcess
     from .reaping import subreaper
@@ -53,6 +56,8 @@ _HOME = {
     "output": "_run",
     "Result": "result",
     "Cmd": "cmd",
+    "Pipeline": "pipeline",
+    "PipelineResult": "outcome",
     "CancelToken": "cancel",
     "KillReport": "killing",
     "OtherProcess": "proctable",
@@ -87,6 +92,7 @@ _HOME = {
     "SpawnError": "errors",
     "ExitError": "errors",
     "OutputLimitError": "errors",
+    "PipelineError": "errors",
     "TimeoutExpired": "errors",
     "StatusLost": "errors",
     "ProcessDone": "errors",
@@ -117,6 +123,9 @@ __all__ = [
     "KillReport",
     "OtherProcess",
     "OutputLimitError",
+    "Pipeline",
+    "PipelineError",
+    "PipelineResult",
     "ProcAttr",
     "Process",
     "ProcessDone",

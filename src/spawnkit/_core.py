@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Child: TypeAlias = Any  # struct sk_child *
     Pump: TypeAlias = Any  # struct sk_pump *
+    Job: TypeAlias = tuple[Any, Any, list[Child], list[Pump]]  # struct sk_job *, and what it needs
     Turn: TypeAlias = Any  # struct sk_turn *
     Pidfd: TypeAlias = Any  # struct sk_pidfd *
     Guard: TypeAlias = Any  # see `new_pidfd`
@@ -65,12 +66,18 @@ _spawn, _settle, _wait = lib.sk_spawn, lib.sk_settle, lib.sk_wait
 _pump_run, _run = lib.sk_pump_run, lib.sk_run
 _new, _NULL = ffi.new, ffi.NULL
 _CHILD, _PUMP = ffi.typeof("sk_child *"), ffi.typeof("sk_pump *")
+_NOT_MADE = lib.SK_NEW, lib.SK_NEVER
 _NO_CHILD = bytes(ffi.sizeof("sk_child"))
 
 
 def new_child() -> Child:
     """A handle for one child, not started."""
     return _new(_CHILD)
+
+
+def is_made(child: Child) -> bool:
+    """Is there a process whose program runs, or may come to run?"""
+    return child.state not in _NOT_MADE
 
 
 def renew_child(child: Child) -> None:
@@ -246,10 +253,15 @@ def signal(child: Child, number: int) -> int:
     return result
 
 
-def signal_group(child: Child, number: int) -> int:
-    """Signals the group that the process leads, while it is not reaped: as `signal`."""
-    result: int = lib.sk_signal_group(child, number)
+def signal_group(member: Child, group: int, number: int) -> int:
+    """The same for a process group; DONE where that process is not in it any more, or reaped."""
+    result: int = lib.sk_signal_group(member, group, number)
     return result
+
+
+def lead_group(child: Child) -> None:
+    """Makes a child that was just spawned the leader of its group, if it is not yet."""
+    lib.sk_lead_group(child)  # refused: its program runs already, and before that it did it itself
 
 
 def is_over(child: Child) -> bool:
@@ -471,6 +483,37 @@ def _empty_buffers(pump: Pump, sinks: dict[int, BytesIO]) -> None:
                 sink = sinks[stream] = BytesIO()
             sink.write(ffi.buffer(buffer.data, buffer.length))
             buffer.length = 0
+
+
+def join_pumps(upper: Pump, lower: Pump, size: int) -> None:
+    """One child's stdout becomes another one's stdin; SpawnError. size: in bytes; 0: as it is."""
+    result = lib.sk_pump_join(upper, lower, size)
+    if result:
+        raise spawn_error(-result, "pipe", "pipe")
+
+
+def new_job(children: list[Child], pumps: list[Pump]) -> Job:
+    """Children that were started, and the pump of each, to be served together."""
+    # cffi keeps nothing alive that a struct or an array points to.
+    arrays = (
+        ffi.new("sk_child *[]", children),
+        ffi.new("sk_pump *[]", pumps),
+        ffi.new("sk_slot[]", 4 * len(children) + 1),
+        ffi.new("int32_t[]", 4 * len(children) + 1),
+    )
+    return ffi.new("sk_job *", (len(children), *arrays)), arrays, children, pumps
+
+
+def serve_job(job: Job, deadline: int, sinks: list[dict[int, BytesIO]]) -> int:
+    """As `pump`, for all of them. OK: also where a status was lost. sinks: of each pump."""
+    of_c, _, _, pumps = job
+    result: int = lib.sk_job_run(of_c, deadline)
+    while result in (AGAIN, _FULL):
+        if result == _FULL:
+            for pump, its_sinks in zip(pumps, sinks, strict=True):
+                _empty_buffers(pump, its_sinks)
+        result = lib.sk_job_run(of_c, deadline)
+    return result
 
 
 def streams_started(pump: Pump) -> None:

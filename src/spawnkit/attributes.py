@@ -152,6 +152,16 @@ class SysProcAttr:
         """The operations that come after the descriptors."""
         return _ops.signals(self.sigdefault, self.sigignore, self.sigmask)
 
+    def _in_group(self, pgid: int) -> SysProcAttr:
+        """A copy that joins a process group; 0: one of its own. The rest is not checked again."""
+        copy, put = object.__new__(SysProcAttr), object.__setattr__
+        for name in self.__slots__:
+            put(copy, name, getattr(self, name))
+        put(copy, "setpgid", True)
+        put(copy, "pgid", pgid)
+        put(copy, "_before", copy._pack_before())
+        return copy
+
     def __setattr__(self, name: str, value: object) -> None:
         """Refused: a value may be shared by many commands."""
         raise AttributeError(f"SysProcAttr is immutable: make another one to change {name!r}")

@@ -10,7 +10,7 @@ from .errors import SpawnError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -130,3 +130,15 @@ def end(child: _core.Child, grace: float = 0.0) -> bool:
         raise
     _core.drop(child)
     return True
+
+
+def end_all(children: Sequence[_core.Child], grace: float = 0.0) -> None:
+    """`end` for several."""
+    for index, child in enumerate(children):
+        try:
+            end(child, grace)
+        except BaseException:  # noqa: PERF203 - it has seen to that one
+            for other in children[index + 1 :]:
+                _core.signal(other, KILL)
+                adopt(other)
+            raise

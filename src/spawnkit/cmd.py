@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .attributes import SysProcAttr
     from .cancel import CancelToken
     from .cgroups import Cgroup
+    from .pipeline import Pipeline
     from .pipes import PipeEnd
     from .plan import Arg, Dir, Environment, File
     from .process import Process
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cmd"]
 
-_KEPT_FOR_ERRORS = 32 << 10  # of stderr, from each end, by `output`; Go's number
+KEPT_FOR_ERRORS = 32 << 10  # of stderr, from each end, by `output`; Go's number
 
 _OPTIONS = (
     "env",
@@ -151,6 +152,8 @@ class Cmd:
     started, before any process is. Follows Go's os/exec/exec.go; differs in that None means
     inherit, not /dev/null, and more: docs/architecture.md, "Where we differ from Go".
     """
+
+    has_group = False  # unless `attr` or `kill` give it one
 
     # A misspelt option would be an attribute nobody reads; and a thousand of them take less.
     __slots__ = (
@@ -317,6 +320,12 @@ class Cmd:
         fresh._searched, fresh._found, fresh._err = self._searched, self._found, self._err
         return fresh
 
+    def __or__(self, other: Cmd | Pipeline) -> Pipeline:
+        """A Pipeline: the stdout of this one becomes the stdin of the other."""
+        from .pipeline import Pipeline
+
+        return Pipeline(self) | other
+
     def __str__(self) -> str:
         """The resolved program and its arguments, quoted for a POSIX shell."""
         import shlex
@@ -424,7 +433,9 @@ class Cmd:
             return self._ended(check)
         if not running.await_end(_core.deadline_after(timeout)):
             raise TimeoutExpired(self.name, timeout or 0.0)
-        return running.conclude(self, check)
+        state = running.conclude(self, check)
+        assert state is not None
+        return state
 
     def run(self, timeout: float | None = None, check: bool = True) -> ProcessState:
         """Starts the command, waits for it and its streams, and returns how it ended.
@@ -447,7 +458,7 @@ class Cmd:
         self._refuse_set(1)
         if self.stderr is not None:
             return self._captured((self.stdin, PIPE, self.stderr))
-        return self._captured((self.stdin, PIPE, PIPE), _KEPT_FOR_ERRORS)
+        return self._captured((self.stdin, PIPE, PIPE), KEPT_FOR_ERRORS)
 
     def combined_output(self) -> bytes | str:
         """Runs the command and returns what it wrote to stdout and stderr, in its order.
@@ -471,6 +482,8 @@ class Cmd:
     def _ended(self, check: bool) -> ProcessState:
         state, result = self.process_state, self.result
         if state is None or result is None:
+            if self.process is not None:
+                raise RuntimeError("Cmd: a stage of a pipeline, which is what to wait for")
             raise RuntimeError("Cmd: its start failed" if self._used else "Cmd: not started")
         if check and not state.success:
             raise exit_error(self.name, result)

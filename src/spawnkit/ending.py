@@ -13,8 +13,10 @@ from .streams import ORDERED, PIPE, Copied
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .cmd import Cmd
+    from .pipeline import Pipeline
     from .streams import CheckedThree
 
 KINDS = ("process", "group", "tree", "cgroup")
@@ -34,6 +36,7 @@ class Ending:
     """
 
     __slots__ = (
+        "_in_group",
         "_leads",
         "_makes_cgroup",
         "action",
@@ -51,7 +54,9 @@ class Ending:
         "wait_delay",
     )
 
-    def __init__(self, cmd: Cmd, timeout: float | None, checked: CheckedThree | None) -> None:
+    def __init__(
+        self, cmd: Cmd | Pipeline, timeout: float | None, checked: CheckedThree | None
+    ) -> None:
         """Raises ValueError and TypeError, naming the option, and Cancelled."""
         self.timeout = timeout
         self.deadline = _core.deadline_after(timeout)
@@ -60,7 +65,7 @@ class Ending:
         self.grace = cmd.grace
         _core.deadline_after(cmd.grace, "grace")
         self.token: CancelToken | None = None
-        self.action: Callable[[Cmd], object] | None = None
+        self.action: Callable[[Any], object] | None = None
         self._check_cancel(cmd)
         self.idle_timeout = cmd.idle_timeout
         self.limit = 0
@@ -69,6 +74,7 @@ class Ending:
         self._check_idle(streams)
         self._check_limit(cmd.max_output, streams)
         self.kill = "process" if cmd.kill is None else _one_of("kill", cmd.kill, KINDS)
+        self._in_group = cmd.kill is None and cmd.has_group
         self.attr = cmd.attr
         self.mark: bytes | None = None
         self.cgroup = cmd.cgroup
@@ -79,7 +85,7 @@ class Ending:
             self._check_group()
             self.mark = os.urandom(8).hex().encode()
 
-    def _check_cancel(self, cmd: Cmd) -> None:
+    def _check_cancel(self, cmd: Cmd | Pipeline) -> None:
         if cmd.cancel is None:
             return
         if isinstance(cmd.cancel, CancelToken):
@@ -157,14 +163,16 @@ class Ending:
             or (self.limit > 0 and self.overflow != "truncate")
         )
 
-    def scope(self, child: _core.Child) -> killing.Scope:
-        """Whom the kill reaches."""
+    def scope(self, children: list[_core.Child]) -> killing.Scope:
+        """Whom the kill reaches. children: its processes; a pipeline's come as they start."""
         if self.kill == "cgroup":
             assert self.cgroup is not None
-            return killing.Caged(child, self.cgroup, self._makes_cgroup)
+            return killing.Caged(children, self.cgroup, self._makes_cgroup)
+        if self._in_group:
+            return killing.Gang(children)
         if self.mark is None:
-            return killing.Scope([child])
-        return killing.Wide(self.kill, child, self.mark, self._leads)
+            return killing.Scope(children)
+        return killing.Wide(self.kill, children, self.mark, self._leads)
 
 
 def _one_of(item: str, value: object, names: tuple[str, ...]) -> str:

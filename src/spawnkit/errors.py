@@ -4,6 +4,7 @@ Error
 ├── SpawnError            the program never ran           (an OSError; also FileNotFoundError, …)
 │   └── DotError          it lies in a relative directory of PATH
 ├── ExitError             it ran and was not successful
+│   └── PipelineError     one of several did and was not
 ├── TimeoutExpired        it took too long                (a TimeoutError)
 ├── Cancelled             it was told to end before it did
 ├── OutputLimitError      it wrote more than it was allowed
@@ -34,6 +35,7 @@ __all__ = [
     "Error",
     "ExitError",
     "OutputLimitError",
+    "PipelineError",
     "ProcessDone",
     "SpawnError",
     "StatusLost",
@@ -52,9 +54,12 @@ class Error(Exception):
 
     ordered: `Result.ordered` of a command that came to an end, where its streams were ORDERED; else
         None.
+    states: where a Pipeline raises it after its start, the ProcessState of each stage, None for one
+        that could not be killed; else ().
     """
 
     ordered: list[Record] | None = None
+    states: tuple[ProcessState | None, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles with bytes in the place of a memoryview."""
@@ -211,6 +216,33 @@ class ExitError(Error):
             said = said.strip().rpartition(b"\n")[2].decode(errors="replace")
         last = said.strip().rpartition("\n")[2]
         return f"{text}: {last}" if last else text
+
+
+class PipelineError(ExitError):
+    """A stage of a Pipeline ran and did not succeed: the one that decides (`pipefail`).
+
+    name, state, stderr: of that stage; stderr is the pipeline's where all share one.
+    stdout: of the pipeline, that is of its last stage.
+    index: which stage it is, from 0. states: of all, by stage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        states: tuple[ProcessState, ...],
+        stdout: bytes | str | None = None,
+        stderr: bytes | str | None = None,
+    ) -> None:
+        """`name` is the stage's program as the caller wrote it."""
+        super().__init__(name, states[index], stdout, stderr)
+        self.args = (name, index, states, stdout, stderr)
+        self.index = index
+        self.states = states
+
+    def __str__(self) -> str:
+        """As of an ExitError, with the stage's place before it."""
+        return f"stage {self.index + 1} of {len(self.states)}: {super().__str__()}"
 
 
 class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for it

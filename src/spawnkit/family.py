@@ -38,6 +38,7 @@ class Family:
         self._children = children
         self._mark = mark
         self._group = group
+        self._signalled = 0  # a group that has had the signal of this walk
         self._since = proctable.now() - 1  # nobody of it is older
         self._others: dict[tuple[int, int], Process] = {}
         self._strangers: set[tuple[int, int]] = set()  # without the mark: they never get it
@@ -47,11 +48,13 @@ class Family:
         """The command's own processes that nobody has waited for."""
         return [child for child in self._children if child.pid and not _core.is_over(child)]
 
-    def walk(self, until: int, number: int) -> bool:
+    def walk(self, until: int, number: int, but_group: int = 0) -> bool:
         """Looks at every process once, and signals those of ours that were not known yet.
 
-        True: there were such, or there may have been. `until`: a deadline of the core's.
+        True: there were such, or there may have been. until: a deadline of the core's. but_group:
+        whose members have had the signal.
         """
+        self._signalled = but_group
         self.missed, self.vanished, self.unfinished = [], 0, False
         own = {child.pid for child in self.own()}
         known = len(self._others)
@@ -145,8 +148,8 @@ class Family:
         if entry.key in self._others:
             return
         if self._group:
-            leader = self._children[0]
-            if entry.group != leader.pid:
+            leader = self._children[0] if self._children else None
+            if leader is None or entry.group != leader.pid:
                 return
             if not _core.is_over(leader):
                 self._take(entry, None, number)
@@ -177,7 +180,8 @@ class Family:
         # The handle may be of one who got the pid meanwhile, and so may its parent's pid be.
         if _is_still(entry) and (parent is None or _is_still(parent)):
             self._others[entry.key] = other
-            send(other, number)
+            if entry.group != self._signalled:
+                send(other, number)
         else:
             self.missed.append(entry)
 

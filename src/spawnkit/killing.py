@@ -14,6 +14,7 @@ found, and the walk repeated until it finds nobody new; then all are killed.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from . import _core
@@ -25,7 +26,7 @@ from .reaping import is_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .cgroups import Cgroup
     from .proctable import OtherProcess
@@ -80,11 +81,16 @@ class Scope:
     """The processes themselves, and nobody else: "process"."""
 
     means = "process"
-    is_wide = False
+    reaches_others = False
+    is_wide = False  # can there be others left when the processes have ended?
 
-    def __init__(self, children: Sequence[_core.Child]) -> None:
-        """children: handles of the command's own processes; more may be added before a kill."""
+    def __init__(self, children: list[_core.Child]) -> None:
+        """children: handles of the command's own processes; more may be added before a kill.
+
+        group: the number of their process group, as soon as they have one of their own; 0: none.
+        """
         self.children = children
+        self.group = 0
 
     def ask(self) -> None:
         """Sends SIGTERM."""
@@ -106,14 +112,50 @@ class Scope:
         return sum(_core.signal(child, KILL) == _core.OK for child in alive)
 
 
-class Wide(Scope):
+class Gang(Scope):
+    """With all who are in their group now: what a pipeline has."""
+
+    means = "group"
+    reaches_others = True
+
+    def ask(self) -> None:
+        """Sends SIGTERM to the group, and to those of the processes that have left it.
+
+        Nobody gets it twice: many a program takes the second one for an order to end at once.
+        """
+        reached = self._signal_group(TERM)
+        for child in self.children:
+            if not (reached and self._is_inside(child)):
+                _core.signal(child, TERM)
+
+    def kill(self) -> KillReport:
+        """Sends SIGKILL likewise. Whoever is in the group without being of us does not count."""
+        # The processes last: once they are reaped the number may be another group's.
+        self._signal_group(KILL)
+        return super().kill()
+
+    def _signal_group(self, number: int) -> bool:
+        # In one step, so that it reaches also whoever is about to be forked. By a member that is
+        # not reaped: as long as there is one the number means this group.
+        return self.group > 0 and any(
+            _core.signal_group(child, self.group, number) == _core.OK for child in self.children
+        )
+
+    def _is_inside(self, child: _core.Child) -> bool:
+        try:
+            return os.getpgid(child.pid) == self.group
+        except OSError:  # gone
+            return False
+
+
+class Wide(Gang):
     """With others, who are looked for in /proc: "group" and "tree"."""
 
     is_wide = True
 
-    def __init__(self, means: str, child: _core.Child, mark: bytes, leads: bool) -> None:
-        """mark: what is in its variable MARK. leads: it leads a group of its own."""
-        super().__init__([child])
+    def __init__(self, means: str, children: list[_core.Child], mark: bytes, leads: bool) -> None:
+        """mark: what is in their variable MARK. leads: the first leads a group of its own."""
+        super().__init__(children)
         self.means = means
         self._leads = leads
         self._family = Family(self.children, mark, means == "group")
@@ -121,8 +163,7 @@ class Wide(Scope):
     def ask(self) -> None:
         """Sends SIGTERM to all who are there."""
         super().ask()
-        self._signal_group(TERM)
-        self._family.walk(_core.deadline_after(_GLANCE), TERM)
+        self._family.walk(_core.deadline_after(_GLANCE), TERM, but_group=self.group)
 
     def is_empty(self) -> bool:
         """Is nobody found, but for the processes themselves?"""
@@ -153,10 +194,10 @@ class Wide(Scope):
             self._family.reap_group()
         self._family.close(adopt=is_subreaper())
 
-    def _signal_group(self, number: int) -> None:
-        # Reaches, in one step, also whoever is about to be forked.
-        if self._leads:
-            _core.signal_group(self.children[0], number)
+    def _signal_group(self, number: int) -> bool:
+        if self._leads and not self.group and self.children:
+            self.group = self.children[0].pid
+        return super()._signal_group(number)
 
     def _freeze(self, until: int) -> None:
         self._signal_group(STOP)
@@ -173,11 +214,11 @@ class Caged(Scope):
     """Whoever is in the command's cgroup: "cgroup"."""
 
     means = "cgroup"
-    is_wide = True
+    reaches_others = is_wide = True
 
-    def __init__(self, child: _core.Child, cgroup: Cgroup, ours: bool) -> None:
+    def __init__(self, children: list[_core.Child], cgroup: Cgroup, ours: bool) -> None:
         """ours: made for this command alone, and removed with it."""
-        super().__init__([child])
+        super().__init__(children)
         self._cgroup = cgroup
         self._ours = ours
 

@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from .plan import Arg, Dir, Environment, File
 
     Prepared: TypeAlias = tuple[bytes, int, streams.Pipes | None]
+    # Program, argv, argc, environment, directory, more descriptors, exec_fd, cgroups, engine.
+    Found: TypeAlias = tuple[
+        bytes,
+        bytes,
+        int,
+        tuple[bytes, int],
+        bytes | None,
+        dict[int, int | None] | None,
+        int | None,
+        Sequence[tuple[bytes, bool]],
+        int,
+    ]
 
 
 def prepare(
@@ -45,6 +57,46 @@ def prepare(
     opened: streams some of which are open already. mark: put into the environment.
     Raises ValueError, TypeError and SpawnError.
     """
+    found = find(
+        args,
+        path,
+        env,
+        dir,
+        checked,
+        extra_files,
+        fd_map,
+        exec_fd,
+        attr,
+        engine,
+        cgroup,
+        opened,
+        mark,
+    )
+    wanted = None
+    if checked is not None:
+        if opened is None:
+            opened = streams.Streams()
+        opened.open(checked)
+        wanted = opened.wanted
+    return to_plan(found, wanted, attr), found[-1], opened
+
+
+def find(
+    args: Sequence[Arg],
+    path: Arg | None,
+    env: Environment | None,
+    dir: Dir | None,
+    checked: streams.CheckedThree | None,
+    extra_files: Sequence[File | None],
+    fd_map: Mapping[int, File | None] | None,
+    exec_fd: File | None,
+    attr: SysProcAttr | None,
+    engine: str | None,
+    cgroup: Cgroup | None,
+    opened: streams.Pipes | None,
+    mark: bytes | None,
+) -> Found:
+    """The first half of `prepare`: everything is checked, PATH is searched, nothing is opened."""
     argv, program, exec_number = what_to_run(args, path, exec_fd)
     directory = None if dir is None else encode_dir(dir)
     more = None
@@ -67,7 +119,6 @@ def prepare(
         program = find_program(program)
     sys.audit("spawnkit.spawn", program, args, directory, env)
     cgroups = () if cgroup is None else cgroup._places()
-    wanted = None
     if more or exec_number is not None:
         # Before anything is opened: a number that is not open must not come to mean one of ours.
         for target, source in (more or {}).items():
@@ -75,30 +126,29 @@ def prepare(
                 streams.check_open(source, target, opened)
         if exec_number is not None:
             streams.check_open(exec_number, "exec", opened)
-    if checked is not None:
-        if opened is None:
-            opened = streams.Streams()
-        opened.open(checked)
-        wanted = opened.wanted
+    return program, argv, len(args), variables, directory, more, exec_number, cgroups, number
+
+
+def to_plan(found: Found, wanted: dict[int, int | None] | None, attr: SysProcAttr | None) -> bytes:
+    """The second half: the plan, once the streams are open. wanted: the descriptors of those."""
+    program, argv, argc, variables, directory, more, exec_number, cgroups, _ = found
     if more:
         wanted = {**wanted, **more} if wanted else more
     if exec_number is None and not cgroups:
-        plan = pack(program, argv, len(args), variables, directory, wanted, STANDARD, attr)
-    else:
-        plan = pack(
-            program,
-            argv,
-            len(args),
-            variables,
-            directory,
-            wanted,
-            STANDARD,
-            attr,
-            exec_number,
-            exec_number is not None and is_script(exec_number),
-            cgroups,
-        )
-    return plan, number, opened
+        return pack(program, argv, argc, variables, directory, wanted, STANDARD, attr)
+    return pack(
+        program,
+        argv,
+        argc,
+        variables,
+        directory,
+        wanted,
+        STANDARD,
+        attr,
+        exec_number,
+        exec_number is not None and is_script(exec_number),
+        cgroups,
+    )
 
 
 def what_to_run(

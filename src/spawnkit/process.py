@@ -286,13 +286,15 @@ def start_process(
 def started(process: Process, plan: bytes, engine: int, deadline: int = _core.FOREVER) -> bool:
     """Spawns into a new handle and waits until the program runs; False: the deadline came first.
 
-    Whoever calls this calls `give_up` when an exception strikes before the handle is handed out.
+    process: may have been spawned already. Whoever calls this calls `give_up` when an exception
+    strikes before the handle is handed out.
     """
 
     def attempt() -> bool:
-        _core.renew_child(process._child)
-        if not spawn(plan, engine, _core.PIDFD, process._child, deadline):
-            return False
+        if not _core.is_made(process._child):
+            _core.renew_child(process._child)
+            if not spawn(plan, engine, _core.PIDFD, process._child, deadline):
+                return False
         return _core.settle(process._child, plan, deadline)
 
     return retry_busy(attempt, deadline)

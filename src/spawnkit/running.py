@@ -6,7 +6,7 @@ import errno
 from _thread import allocate_lock
 
 from . import _core, killing
-from .children import LOCKED, end
+from .children import LOCKED, end_all
 from .ending import Ending
 from .errors import (
     Cancelled,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .cmd import Cmd
+    from .pipeline import Pipeline
+    from .pipes import PipeEnd
     from .result import Text
     from .state import ProcessState
     from .streams import CheckedThree, Three
@@ -55,13 +57,9 @@ def run_to_the_end(
             if error.errno != errno.ETXTBSY:
                 raise
         running = Running(cmd, timeout, three, kept)
-    try:
-        running.start(cmd, in_background=False)
-        running.await_end(_core.FOREVER)
-        return running.conclude(cmd, check)
-    except BaseException as error:
-        cmd.process_state = running.abort(error)
-        raise
+    state = running.see_to_the_end(cmd, check)
+    assert state is not None
+    return state
 
 
 def exit_error(name: str, result: Result) -> ExitError:
@@ -69,32 +67,52 @@ def exit_error(name: str, result: Result) -> ExitError:
     return ExitError(name, result.state, result.stdout, result.stderr)
 
 
-class Running:
-    """One use of a Cmd: its process, its streams, and whoever looks after them."""
+def take_result(state: Any, streams: Streams | None) -> Result:
+    """What a process left: its state, and what C has gathered from it."""
+    result = Result(state)
+    if streams is not None:
+        streams.take(result)
+        result.broken_pipe = streams.refused
+    return result
 
-    def __init__(self, cmd: Cmd, timeout: float | None, three: Three, kept: int = 0) -> None:
+
+class Running:
+    """One use of a Cmd: its process, its streams, and whoever looks after them.
+
+    Job (job.py) is that of a Pipeline: what differs for several processes is a method here.
+    """
+
+    def __init__(
+        self, cmd: Cmd | Pipeline, timeout: float | None, three: Three, kept: int = 0
+    ) -> None:
         """Checks what can be checked. Raises ValueError, TypeError, and Cancelled."""
         # Not the Cmd itself, which has this: what nobody uses is to go without a collector.
         self._name = cmd.name
-        self._early = cmd._streams
-        self._ends = cmd._ends
         self._kept = kept
         self._scope: killing.Scope | None = None
         self._process: Process | None = None
-        self._streams: Streams | None = None
+        self._early: Streams | None = None
+        self._ends: list[PipeEnd] = []
+        self._streams: Any = None  # Streams, or JobStreams
         self._supervision: Supervision | None = None
         self._finished: LockType | None = None  # released by the thread that looks after it
         self._begun = self._over = False  # has that thread begun, has it come to its end?
         self._failure: BaseException | None = None  # what ended that thread
         try:
-            self._text: Text | None = check_text(cmd.encoding, cmd.errors)
-            self._checked: CheckedThree | None = None
-            if three[0] is not None or three[1] is not None or three[2] is not None:
-                self._checked = check_streams(three)
-            self._ending = Ending(cmd, timeout, self._checked)
+            self._ending = self._check(cmd, timeout, three)
         except BaseException:
             self._close()
             raise
+
+    def _check(self, cmd: Any, timeout: float | None, three: Three) -> Ending:
+        """What it is made of, and how it is to end."""
+        self._early = cmd._streams
+        self._ends = cmd._ends
+        self._text: Text | None = check_text(cmd.encoding, cmd.errors)
+        self._checked: CheckedThree | None = None
+        if three[0] is not None or three[1] is not None or three[2] is not None:
+            self._checked = check_streams(three)
+        return Ending(cmd, timeout, self._checked)
 
     def is_simple(self, cmd: Cmd) -> bool:
         """Can `execute` do it?"""
@@ -167,14 +185,25 @@ class Running:
         self._decode(cmd.result, somehow=False)
         return cmd.result.state
 
-    def start(self, cmd: Cmd, in_background: bool) -> None:
+    def see_to_the_end(self, cmd: Any, check: bool) -> ProcessState | None:
+        """Starts it, waits for it, and concludes; whatever interrupts that ends it."""
+        try:
+            self.start(cmd, in_background=False)
+            self.await_end(_core.FOREVER)
+            return self.conclude(cmd, check)
+        except BaseException as error:
+            self.abort(error)
+            self._note_end(cmd)
+            raise
+
+    def start(self, cmd: Any, in_background: bool) -> None:
         """Starts it, and whatever has to go on while nobody waits.
 
         in_background: somebody may read its pipes, or nobody wait for it in time.
         """
         try:
             process = Process(_core.new_child(), cmd.name)
-            self._scope = self._ending.scope(process._child)  # first: it may have to be closed
+            self._scope = self._ending.scope([process._child])  # first: it may have to be closed
             plan, engine, streams = self._prepare(cmd)
             pumped = streams is not None and streams.pumped
             watched = self._ending.is_watched
@@ -191,10 +220,7 @@ class Running:
             cmd._running = self
             if streams is not None:
                 _core.streams_started(streams.pump)
-            if self._supervision is not None:
-                self._supervision.begin(process._child, self._ending.deadline)
-                if in_background and (pumped or watched or self._supervision.calls):
-                    self._look_after_it()
+            self._begin_supervision(in_background, pumped or watched)
         except BaseException:
             if self._process is not None:
                 child = self._process._child
@@ -209,6 +235,13 @@ class Running:
         from .supervise import Supervision
 
         self._supervision = Supervision(cmd, streams, self._text, self._ending, scope)
+
+    def _begin_supervision(self, in_background: bool, busy: bool) -> None:
+        """busy: there is something to be done while nobody waits."""
+        if self._supervision is not None and self._process is not None:
+            self._supervision.begin(self._process._child, self._ending.deadline)
+            if in_background and (busy or self._supervision.calls):
+                self._look_after_it()
 
     def _look_after_it(self) -> None:
         supervision = self._supervision
@@ -250,7 +283,7 @@ class Running:
         process = self._process
         assert process is not None
         if self._supervision is None:
-            return process.wait_until(limit) is not None
+            return self._await_process(limit)
         if self._finished is None:
             return self._supervision.see_through(limit)
         if _core.is_stale(process._child):
@@ -268,52 +301,69 @@ class Running:
             raise self._failure
         return True
 
-    def conclude(self, cmd: Cmd, check: bool) -> ProcessState:
-        """After the end: how it ended, or the exception that it comes to."""
+    def _await_process(self, limit: int) -> bool:
         assert self._process is not None
-        state = self._process.note_end()
-        cmd.process_state = state
-        if state is None and self._process.pid < 0:  # the caller has released it
+        return self._process.wait_until(limit) is not None
+
+    def conclude(self, cmd: Any, check: bool) -> ProcessState | None:
+        """After the end: how it ended, or the exception that it comes to."""
+        state = self._note_end(cmd)
+        released = self._released()
+        if state is None and released is not None:
             cmd._running = None
             self._close()
-            self._process.wait()
+            released.wait()
         problem = None
         try:
             result = self._take_result(state)
             if state is not None:  # it is None for a process that could not be killed
                 cmd.result = result
             problem = self._raise_cancellation(result)
-            failed = check and state is not None and not state.success and result.kill is None
+            failed = check and state is not None and not state.success and not self._is_cut_short()
             if self._kept and not failed and problem is None:
                 result.stderr = None  # it was for an error, and there is none
             self._decode(result, somehow=failed or problem is not None)
             if failed:
-                raise exit_error(self._name, result) from problem
+                raise self._exit_error(result) from problem
             if problem is not None:
                 raise problem
         except Error as error:
-            error.ordered = result.ordered
+            error.ordered = getattr(result, "ordered", None)
             raise
         finally:
             problem = None  # its traceback leads back here: a cycle, with all that was captured
             cmd._running = None
             self._close()
-        assert state is not None
         return state
 
-    def _take_result(self, state: Any) -> Result:
-        result = Result(state)
-        if self._streams is not None:
-            self._streams.take(result)
-            for stream in 1, 2:
-                if self._ending.limit and self._streams.captures[stream - 1]:
-                    dropped = _core.left_out(self._streams.pump, stream)
-                    setattr(result, f"{NAMES[stream]}_dropped", dropped)
+    def _note_end(self, cmd: Any) -> ProcessState | None:
+        """Its state, where it is known, also for the caller."""
+        state = cmd.process_state = None if self._process is None else self._process.note_end()
+        return state
+
+    def _released(self) -> Process | None:
+        """A process whose handle the caller has given up: nobody can say how it ended."""
+        return self._process if self._process is not None and self._process.pid < 0 else None
+
+    def _exit_error(self, result: Any) -> ExitError:
+        return exit_error(self._name, result)
+
+    def _is_cut_short(self) -> bool:
+        """Was it ended for its output, of which the beginning is the result?"""
+        why = None if self._supervision is None else self._supervision.cancelled
+        return why == "max_output" and self._ending.overflow == "kill"
+
+    def _take_result(self, state: Any) -> Any:
+        result = take_result(state, self._streams)
+        for stream in (1, 2) if self._ending.limit else ():
+            if self._streams.captures[stream - 1]:
+                dropped = _core.left_out(self._streams.pump, stream)
+                setattr(result, f"{NAMES[stream]}_dropped", dropped)
         if self._supervision is not None:
             result.broken_pipe |= self._supervision.refused
         return result
 
-    def _raise_cancellation(self, result: Result) -> BaseException | None:
+    def _raise_cancellation(self, result: Any) -> BaseException | None:
         """Raises it, or returns what else went wrong with the streams."""
         name, supervision, ending = self._name, self._supervision, self._ending
         if supervision is None:
@@ -325,7 +375,7 @@ class Running:
         if supervision.call_error is not None and why in (None, "callable"):
             self._decode(result, somehow=True)
             raise supervision.call_error
-        if why == "max_output" and ending.overflow == "kill":
+        if self._is_cut_short():
             result.kill = supervision.killed or killing.KillReport(ending.kill, 0)
             return supervision.copy_error
         if why:
@@ -351,38 +401,37 @@ class Running:
             return late
         return supervision.copy_error
 
-    def _decode(self, result: Result, somehow: bool) -> None:
+    def _decode(self, result: Any, somehow: bool) -> None:
         if self._text is not None:
             (result.decode_somehow if somehow else result.decode)(self._text)
 
-    def abort(self, error: BaseException) -> ProcessState | None:
+    def abort(self, error: BaseException) -> None:
         """Ends the process, whatever it is doing, and closes everything."""
-        state = None
-        if self._process is not None:
-            self._end(error)
-            state = self._process.note_end()
+        self._end(error)
         self._close()
-        return state
 
     def _end(self, error: BaseException) -> None:
         """Ends the process, and whoever else the kill is to reach."""
-        assert self._process is not None
-        child, scope, ending = self._process._child, self._scope, self._ending
+        scope, ending = self._scope, self._ending
+        children = [] if scope is None else [child for child in scope.children if child.pid]
+        if scope is None or not children:
+            return
         grace = grace_for(error, ending.attr)
         if isinstance(error, KeyboardInterrupt) and ending.grace is not None:
             grace = ending.grace
-        wide = scope is not None and scope.is_wide
         try:
-            if scope is not None and grace and ending.grace is not None:
+            if grace and ending.grace is not None:
                 scope.ask()
-            if wide and grace:
-                _core.wait(child, _core.deadline_after(grace))
+            if grace and scope.reaches_others:
+                until = _core.deadline_after(grace)
+                for child in children:
+                    _core.wait(child, until)
         finally:
             try:
-                if scope is not None and wide:
+                if scope.reaches_others:
                     scope.kill()
             finally:
-                end(child, 0.0 if wide else grace)
+                end_all(children, 0.0 if scope.reaches_others else grace)
 
     def _close(self) -> None:
         if self._supervision is not None:

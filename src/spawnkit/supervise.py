@@ -32,11 +32,15 @@ from .threads import let_go, start_thread, with_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .cmd import Cmd
     from .ending import Ending
     from .killing import KillReport, Scope
+    from .pipeline import Pipeline
     from .proctable import OtherProcess
     from .result import Text
+    from .stages import JobStreams
     from .streams import Streams
 
 # How long a killed process may take to die, or a reader or writer of the caller's to return. Then
@@ -58,7 +62,12 @@ class Supervision:
     """
 
     def __init__(
-        self, cmd: Cmd, streams: Streams, text: Text | None, ending: Ending, scope: Scope
+        self,
+        cmd: Cmd | Pipeline,
+        streams: Streams | JobStreams,
+        text: Text | None,
+        ending: Ending,
+        scope: Scope,
     ) -> None:
         """Makes the bell and the copiers; SpawnError. Nothing runs yet."""
         self.cancelled: str | None = None
@@ -67,7 +76,8 @@ class Supervision:
         self.cut = False
         self.holders: list[OtherProcess] = []
         self.mask: object = None  # what the action runs with, where that is not the thread's own
-        self._streams = streams
+        self._streams: Any = streams
+        self._pumps = [streams.pump]
         self._token, self._action = ending.token, ending.action
         self._cmd = None if self._action is None else cmd  # no cycle where none is needed
         self._ending, self._scope = ending, scope
@@ -246,6 +256,9 @@ class Supervision:
         if self._pumped:
             feeding = any(copier.feeds and not copier.over for copier in self.copiers)
             return _core.listen(self._streams.pump, feeding, until)
+        return self._serve(until)
+
+    def _serve(self, until: int) -> int:
         return _core.pump(self._streams.pump, self._child, until, self._streams.sinks)
 
     def _look(self) -> None:
@@ -264,7 +277,8 @@ class Supervision:
         elif self.killed is not None:
             if not self._ended:
                 # Inside an uninterruptible system call: a later spawn reaps it.
-                adopt(self._child)
+                for child in self._scope.children:
+                    adopt(child)
                 self._ended = True
             self._cut()
         elif self._asked:
@@ -336,7 +350,7 @@ class Supervision:
 
     def _act(self) -> None:
         try:
-            self._action(self._cmd)  # type: ignore[misc, arg-type]
+            self._action(self._cmd)  # type: ignore[misc]
         except ProcessDone:
             self.cancelled = None  # it was over before: nothing to complain about
         except BaseException as error:
@@ -393,7 +407,8 @@ class Supervision:
         self.holders = self._who_holds()
         if not self._pumped:
             self._pumped = self.cut = True
-            _core.drain_pump(self._streams.pump)
+            for pump in self._pumps:
+                _core.drain_pump(pump)
         self._cutting = True
         self._due = _core.deadline_after(_PATIENCE)
         for copier in self.copiers:
@@ -407,7 +422,9 @@ class Supervision:
 
     def _who_holds(self) -> list[OtherProcess]:
         """Who has the other ends of the streams that have not ended."""
-        pipes = {} if self._pumped else _core.open_pipes(self._streams.pump)
+        pipes: dict[int, int] = {}
+        for pump in () if self._pumped else self._pumps:
+            pipes |= _core.open_pipes(pump)
         for copier in self.copiers:
             inode = None if copier.over or copier.feeds else copier.end.pipe_if_open()
             if inode is not None:

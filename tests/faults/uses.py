@@ -76,6 +76,37 @@ def fed(place: Place) -> None:
 
 
 @use
+def pipeline(place: Place) -> None:
+    data = b"b\na\n"
+    cmds = [
+        spawnkit.Cmd("/bin/cat", stdin=data, engine=place.engine),
+        spawnkit.Cmd(SHELL, "-c", "echo err >&2; cat", stdout=PIPE, engine=place.engine),
+    ]
+    result = spawnkit.Pipeline(*cmds, stderr=PIPE, timeout=60).run()
+    assert result.stderr == b"err\n"
+    assert result.stdout == data or result.broken_pipe
+    cmds = [spawnkit.Cmd("/bin/cat", engine=place.engine) for _ in range(3)]
+    cmds[0].stdin = DEVNULL
+    assert spawnkit.Pipeline(*cmds).output() == b""
+
+
+@use
+def pipeline_timed_out(place: Place) -> None:
+    cmds = [
+        spawnkit.Cmd("/bin/cat", stdin=_never(place), engine=place.engine),
+        spawnkit.Cmd("/bin/cat", stdout=DEVNULL, engine=place.engine),
+    ]
+    try:
+        spawnkit.Pipeline(*cmds, timeout=0.02).run()
+    except spawnkit.TimeoutExpired as error:
+        if None in error.states or not error.states:
+            for child in children._orphans:
+                _kill(child.pid)
+    else:
+        raise AssertionError("it ended by itself")
+
+
+@use
 def timed(place: Place) -> None:
     result = spawnkit.run([SHELL, "-c", "echo out"], capture=True, timeout=60, engine=place.engine)
     assert result.stdout == b"out\n"
