@@ -93,6 +93,20 @@ def test_a_timeout_kills_and_says_124() -> None:
     assert "not over after 0.2 s" in done.stderr
 
 
+def test_a_grace_lets_it_tidy_up() -> None:
+    script = "trap 'echo tidied up; exit 0' TERM; while :; do sleep 0.01; done"
+    done = spawnkit("run", "--timeout", "0.5", "--grace", "60", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (124, "tidied up\n")
+    assert done.stderr == "spawnkit: sh: not over after 0.5 s\n"
+
+
+def test_a_kill_reaches_the_tree() -> None:
+    # Their stdout is ours: it would not end before they do.
+    script = "setsid sleep 1000 & sleep 1000 & echo begun; wait"
+    done = spawnkit("run", "--timeout", "0.5", "--kill", "tree", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (124, "begun\n")
+
+
 def test_usage_goes_to_stderr() -> None:
     done = spawnkit("run", "--usage", "--", "/bin/echo", "data")
     assert done.stdout == "data\n"

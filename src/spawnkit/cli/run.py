@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import time
 
 from ..attributes import RLIMITS, SysProcAttr
 from ..cmd import Cmd
+from ..ending import KINDS
 from ..environment import Env
 from ..errors import SpawnError, TimeoutExpired
 from ..streams import DEVNULL
@@ -52,6 +52,8 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
     add = parser.add_argument
     add("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
     add("--timeout", type=_seconds, metavar="SECONDS", help="kill it after so long")
+    add("--grace", type=_seconds, metavar="SECONDS", help="at the timeout SIGTERM, then so long")
+    add("--kill", choices=KINDS, help="whom that reaches; the default is the process alone")
     add("--dir", metavar="DIR", help="its working directory")
     add("--env", action="append", metavar="NAME=VALUE", help="set a variable; may be repeated")
     add("--clean-env", action="store_true", help="no variables but those of --env")
@@ -73,7 +75,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
 def main(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
     try:
-        state = _supervise(_command(arguments), arguments.timeout)
+        state = _supervise(_command(arguments))
     except (ValueError, TypeError) as error:
         return _complain(error, 125)
     except SpawnError as error:
@@ -88,8 +90,11 @@ def main(arguments: argparse.Namespace) -> int:
     return state.exit_code if state.exited else 128 + (state.signal or 0)
 
 
-def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
-    """Starts the command, hands signals on to it, and kills it if anything goes wrong."""
+def _supervise(cmd: Cmd) -> ProcessState:
+    """Starts the command, hands signals on to it, and kills it if anything goes wrong.
+
+    Its time is kept by the Cmd itself, in the background.
+    """
     cmd.start()
     process = cmd.process
     assert process is not None
@@ -98,7 +103,7 @@ def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
     try:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
         try:
-            return _watch(process, watched, timeout)
+            _watch(process, watched)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except BaseException:
@@ -106,19 +111,13 @@ def _supervise(cmd: Cmd, timeout: float | None) -> ProcessState:
             process.kill()
             process.wait(1.0)
         raise
+    return cmd.wait(check=False)
 
 
-def _watch(process: Process, watched: set[signal.Signals], timeout: float | None) -> ProcessState:
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _watch(process: Process, watched: set[signal.Signals]) -> None:
     passed_on = 0
-    while True:
-        state = process.poll()
-        if state is not None:
-            return state
-        left = _AN_HOUR if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutExpired(process.name, timeout or 0.0)
-        info = signal.sigtimedwait(watched | {signal.SIGCHLD}, min(left, _AN_HOUR))
+    while process.poll() is None:
+        info = signal.sigtimedwait(watched | {signal.SIGCHLD}, _AN_HOUR)
         if info is None or info.si_signo == signal.SIGCHLD:
             continue
         # The terminal signals its whole foreground group: then the command has had it as well.
@@ -148,6 +147,9 @@ def _command(arguments: argparse.Namespace) -> Cmd:
         env=env if arguments.clean_env or arguments.env else None,
         stdin=DEVNULL if arguments.null else None,
         attr=attr,
+        timeout=arguments.timeout,
+        grace=arguments.grace,
+        kill=arguments.kill,
         engine=arguments.engine,
     )
 
