@@ -34,7 +34,8 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 
 .DELETE_ON_ERROR:
 .PHONY: all help build demo test test-all faults faults-loop faults-poor faults-strace \
-	faults-memory coverage fuzz sanitize degrade soak comparator bench latency bench-suite check \
+	faults-memory coverage fuzz sanitize degrade soak zoo many comparator bench latency \
+	bench-suite check \
 	check-python check-c check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -128,6 +129,12 @@ fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F=
 
 soak: $(VENV)/.built ## N spawns in a storm of signals, reused pids, and more; S="--help"
 	@PYTHONPATH=tests $(PY) -m soak --spawns $(N) $(S)
+
+zoo: $(VENV)/.with-test ## programs that do not want to end: how long each call took, who is left
+	@PYTHONPATH=tests $(PY) tests/test_zoo.py
+
+many: $(VENV)/.built ## a thousand children with captured output at once: what each costs
+	@$(PY) -m bench.many
 
 # Builds of its own, below build/sanitize. S="thread -- tests/test_waiting.py" is one tool, one file.
 sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+LSan, TSan, valgrind

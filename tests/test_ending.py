@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -668,6 +669,19 @@ def test_one_thread_serves_them_all(children: Children) -> None:
         assert cmd.result is not None
         assert (cmd.result.stdout, cmd.result.stderr) == (b"out\n", b"error\n")
     os.close(ends)
+
+
+def test_a_thousand_at_once_take_ten_kilobytes_each() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 4200:
+        pytest.skip(f"a thousand children need 4,100 descriptors, and the hard limit is {hard}")
+    root = Path(__file__).parent.parent
+    done = run([sys.executable, "-m", "bench.many"], dir=root, capture=True, encoding="utf-8")
+    lines = done.stdout.splitlines()[1:]
+    found = {line[:24].strip(): float(line[24:].replace(",", "")) for line in lines}
+    assert found["bytes of memory each"] < 10_000
+    assert found["threads in all"] == 1
+    assert found["descriptors each"] == 4
 
 
 def test_each_of_many_has_its_own_end(children: Children) -> None:

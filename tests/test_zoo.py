@@ -1,6 +1,6 @@
 """A zoo of programs that do not want to end, or not properly: each call ends, and leaves nobody.
 
-`python tests/test_zoo.py` prints how long each took.
+`make zoo` prints how long each took.
 """
 
 from __future__ import annotations
