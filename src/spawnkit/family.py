@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_QUIET = 20  # rounds of looks
+_NEWEST = 8  # looks in a round, of some 15 µs each
+
 _LOOK_AGAIN = 0.005  # seconds, where there is no pidfd to wait for
 
 
@@ -43,6 +46,7 @@ class Family:
         self._others: dict[tuple[int, int], Process] = {}
         self._strangers: set[tuple[int, int]] = set()  # without the mark: they never get it
         self._dead: set[tuple[int, int]] = set()
+        self._seen: OtherProcess | None = None  # the last one that was gone before it was held
 
     def own(self) -> list[_core.Child]:
         """The command's own processes that nobody has waited for."""
@@ -104,10 +108,52 @@ class Family:
                 break
         return [*waited.values(), *unwaited]
 
+    def chase(self, until: int, number: int) -> None:
+        """For those who fork the next one and end faster than a walk comes by: looks at the newest
+        few only, over and over, and signals them.
+
+        Until nobody was new so many times, or `until`. The very newest may not have begun yet, and
+        one that waits for its turn at the processor is a few pids old.
+        """
+        quiet, last = 0, 0
+        while quiet < _QUIET and not _core.is_past(until):
+            newest = proctable.newest()
+            quiet = quiet + 1 if newest == last else 0
+            last = newest
+            for pid in range(newest, max(1, newest - _NEWEST), -1):
+                self._catch(pid, number)
+
+    def _catch(self, pid: int, number: int) -> None:
+        try:
+            other = find_process(pid)
+        except (OSError, ValueError):
+            return
+        # Its handle first: if it is marked now, the handle is of that one, or of one who is dead.
+        if not self._has_mark(proctable.environ_of(pid)):
+            return
+        send(other, number)
+        entry = proctable.look(pid)
+        if entry is None or entry.is_gone:
+            self._seen = OtherProcess(pid, "")
+        elif pid not in {child.pid for child in self.own()}:
+            self._others.setdefault(entry.key, other)
+
+    @property
+    def seen_any(self) -> bool:
+        """Was there one of the family that could not be held?"""
+        return self._seen is not None
+
+    @property
+    def complete(self) -> bool:
+        """Has the last walk seen everyone, and known of each whether it is of the family?"""
+        return not (self.unfinished or self.missed or self.vanished)
+
     def survivors(self) -> tuple[OtherProcess, ...]:
-        """Those who live, and those who were only seen: someone else may carry on their name."""
+        """Those who live, and, unless all were found, those who were seen and not caught: they have
+        ended, but someone may carry on their name under another pid.
+        """
         alive = [proctable.describe(other.pid) for other in self.living()]
-        seen = [OtherProcess(entry.pid, f"[{os.fsdecode(entry.name)}]") for entry in self.missed]
+        seen = [] if self.complete or self._seen is None else [self._seen]
         return (*alive, *seen)
 
     def reap_group(self) -> None:
@@ -175,7 +221,7 @@ class Family:
         try:
             other = find_process(entry.pid)
         except OSError:  # no descriptor is free
-            self.missed.append(entry)
+            self._miss(entry)
             return
         # The handle may be of one who got the pid meanwhile, and so may its parent's pid be.
         if _is_still(entry) and (parent is None or _is_still(parent)):
@@ -183,20 +229,29 @@ class Family:
             if entry.group != self._signalled:
                 send(other, number)
         else:
-            self.missed.append(entry)
+            self._miss(entry)
+
+    def _miss(self, entry: Entry) -> None:
+        self.missed.append(entry)
+        self._seen = OtherProcess(entry.pid, f"[{os.fsdecode(entry.name)}]")
 
     def _is_marked(self, entry: Entry) -> bool:
         if entry.key in self._strangers:
             return False
         environment = proctable.environ_of(entry.pid)
-        for variable in environment.split(b"\0"):
-            name, _, value = variable.partition(b"=")
-            if name == MARK and self._mark in value.split(b"/"):
-                return True
+        if self._has_mark(environment):
+            return True
         if environment or _is_still(entry):
             self._strangers.add(entry.key)
         else:
             self.vanished += 1
+        return False
+
+    def _has_mark(self, environment: bytes) -> bool:
+        for variable in environment.split(b"\0"):
+            name, _, value = variable.partition(b"=")
+            if name == MARK:
+                return self._mark in value.split(b"/")
         return False
 
     def _is_there(self, other: Process) -> bool:

@@ -37,7 +37,9 @@ TERM, STOP = 15, 19
 
 _PATIENCE = 0.5  # seconds that a sweep may take
 _GLANCE = 0.1  # seconds for a look at who is there, on the way
-_WALKS = 5  # more than one where processes come and go faster than it can be told whose they are
+_CHASE = 0.1  # seconds, of _PATIENCE, for those who fork faster than they are found
+_DYING = 0.1  # seconds, of _PATIENCE, for the killed to be gone
+_UNSURE = 4  # walks that miss processes of which it cannot be told whose they are
 
 
 class KillReport:
@@ -175,7 +177,7 @@ class Wide(Gang):
         until = _core.deadline_after(_PATIENCE)
         family, killed = self._family, 0
         while True:
-            self._freeze(until)
+            self._freeze(until - int(_DYING * 1e9))
             others = family.living()
             killed += self._strike(family.own()) + len(others)
             self._signal_group(KILL)
@@ -184,8 +186,7 @@ class Wide(Gang):
             family.living(_core.seconds_until(until))
             if _core.is_past(until) or not family.walk(until, STOP):
                 break
-        complete = not (family.unfinished or family.missed or family.vanished)
-        return KillReport(self.means, killed, family.survivors(), complete)
+        return KillReport(self.means, killed, family.survivors(), family.complete)
 
     def close(self) -> None:
         """Gives the handles back; of a subreaper's orphans, reaps those that have ended."""
@@ -203,11 +204,19 @@ class Wide(Gang):
         self._signal_group(STOP)
         for child in self._family.own():
             _core.signal(child, STOP)
-        for _ in range(_WALKS):
-            while self._family.walk(until, STOP) and not _core.is_past(until):
-                pass
-            if not self._family.vanished or _core.is_past(until):
+        family = self._family
+        unsure = 0
+        while not _core.is_past(until):
+            # Short ones first: among thousands of zombies only the newest are of interest.
+            pace = _GLANCE if unsure < 2 else _PATIENCE
+            found = family.walk(min(_core.deadline_after(pace), until), STOP)
+            if family.complete and not found:
                 return
+            if not family.complete:
+                unsure += 1
+                if unsure > _UNSURE and not family.seen_any:
+                    return  # they are others' who come and go
+                family.chase(min(_core.deadline_after(_CHASE), until), STOP)
 
 
 class Caged(Scope):
