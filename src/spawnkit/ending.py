@@ -75,7 +75,7 @@ class Ending:
         self._check_limit(cmd.max_output, streams)
         self.kill = "process" if cmd.kill is None else _one_of("kill", cmd.kill, KINDS)
         self._in_group = cmd.kill is None and cmd.has_group
-        self.attr = cmd.attr
+        self.attr = _own_group if cmd.has_group else cmd.attr
         self.mark: bytes | None = None
         self.cgroup = cmd.cgroup
         self._leads = self._makes_cgroup = False
