@@ -437,6 +437,27 @@ def cancelled(place: Place) -> None:
 
 
 @use
+def swept(place: Place) -> None:
+    """A kill of a tree: the group in one step, then a walk through /proc."""
+    token = spawnkit.CancelToken()
+    script = "cat & exec cat"
+    cmd = spawnkit.Cmd(SHELL, "-c", script, stdin=_never(place), cancel=token, kill="tree")
+    cmd.engine = place.engine
+    cmd.max_output, cmd.stdout = 1000, PIPE
+    try:
+        with spawnkit.subreaper():
+            cmd.start()
+            token.cancel()
+            cmd.wait()
+    except spawnkit.Cancelled:
+        pass
+    else:
+        raise AssertionError("it ended by itself")
+    finally:
+        _end(cmd)
+
+
+@use
 def locked(place: Place) -> None:
     with spawnkit.write_lock():
         pass
