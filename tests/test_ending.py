@@ -638,7 +638,7 @@ def test_the_message_names_who_is_left(how: str) -> None:
     error = spawnkit.TimeoutExpired("make", 5.0)
     others = tuple(spawnkit.OtherProcess(n, f"job {n}") for n in range(1, 8))
     if how == "incomplete":
-        error.kill = KillReport("tree", 2)
+        error.kill = KillReport("tree", 2, (), False)
         assert str(error) == "make: not over after 5 s; some of it may be alive"
         return
     error.kill = KillReport("tree", 2, others if how == "many" else others[:1], True)

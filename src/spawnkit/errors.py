@@ -422,7 +422,7 @@ def _rest(kill: KillReport | None, holders: Sequence[OtherProcess]) -> str:
     text = ""
     if kill is not None and kill.survivors:
         text += f"; still alive: {_list(kill.survivors)}"
-    elif kill is not None and kill.means != "process" and not kill.complete:
+    elif kill is not None and kill.complete is False:
         text += "; some of it may be alive"
     for stream in "stdout", "stderr":
         those = [process for process in holders if stream in process.streams]

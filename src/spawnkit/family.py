@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_EXECS_WITHIN = 0.05  # seconds
 _QUIET = 20  # rounds of looks
 _NEWEST = 8  # looks in a round, of some 15 µs each
 
@@ -27,6 +28,7 @@ class Family:
 
     missed: processes of the last walk that were gone before they could be held; they may have left
     children. vanished: how many were gone before it could be told whose they were.
+    blank: how many show no environment, as while they are inside an exec.
     unfinished: /proc could not be read, or not all of it in time.
     """
 
@@ -37,6 +39,7 @@ class Family:
         """
         self.missed: list[Entry] = []
         self.vanished = 0
+        self.blank = 0
         self.unfinished = False
         self._children = children
         self._mark = mark
@@ -45,6 +48,7 @@ class Family:
         self._since = proctable.now() - 1  # nobody of it is older
         self._others: dict[tuple[int, int], Process] = {}
         self._strangers: set[tuple[int, int]] = set()  # without the mark: they never get it
+        self._blank: dict[tuple[int, int], int] = {}  # until when it may be inside an exec
         self._dead: set[tuple[int, int]] = set()
         self._seen: OtherProcess | None = None  # the last one that was gone before it was held
 
@@ -59,7 +63,7 @@ class Family:
         whose members have had the signal.
         """
         self._signalled = but_group
-        self.missed, self.vanished, self.unfinished = [], 0, False
+        self.missed, self.vanished, self.blank, self.unfinished = [], 0, 0, False
         own = {child.pid for child in self.own()}
         known = len(self._others)
         table: list[Entry] = []
@@ -146,7 +150,7 @@ class Family:
     @property
     def complete(self) -> bool:
         """Has the last walk seen everyone, and known of each whether it is of the family?"""
-        return not (self.unfinished or self.missed or self.vanished)
+        return not (self.unfinished or self.missed or self.vanished or self.blank)
 
     def survivors(self) -> tuple[OtherProcess, ...]:
         """Those who live, and, unless all were found, those who were seen and not caught: they have
@@ -241,10 +245,14 @@ class Family:
         environment = proctable.environ_of(entry.pid)
         if self._has_mark(environment):
             return True
-        if environment or _is_still(entry):
+        if environment:
             self._strangers.add(entry.key)
-        else:
+        elif not _is_still(entry):
             self.vanished += 1
+        elif _core.is_past(self._blank.setdefault(entry.key, _core.deadline_after(_EXECS_WITHIN))):
+            self._strangers.add(entry.key)  # it has none, or none for us to see
+        else:
+            self.blank += 1
         return False
 
     def _has_mark(self, environment: bytes) -> bool:

@@ -51,8 +51,9 @@ class KillReport:
     survivors: an `OtherProcess` for each process of the command that was still alive half a second
         later: inside an uninterruptible system call, or another user's. Of one that forks and ends
         faster than it can be found, the pid it was seen with last.
-    complete: the whole of /proc was looked through, and everyone found is dead or named. False:
-        nobody looked (means "process"), /proc is not mounted, or there were too many for the time.
+    complete: everybody was looked for, and who was found is dead or named. False: /proc is not
+        mounted, there were too many for the time, or some were gone before it could be told whose
+        they were. None: nobody looked; the signal went to the process, or a pipeline's group.
 
     What has left its group, lost its parent and dropped the variable SPAWNKIT_RUN from its
     environment is not found; only a cgroup holds that.
@@ -65,7 +66,7 @@ class KillReport:
         means: str,
         killed: int,
         survivors: tuple[OtherProcess, ...] = (),
-        complete: bool = False,
+        complete: bool | None = None,
     ) -> None:
         """See the class."""
         self.means = means
@@ -214,7 +215,7 @@ class Wide(Gang):
                 return
             if not family.complete:
                 unsure += 1
-                if unsure > _UNSURE and not family.seen_any:
+                if unsure > _UNSURE and not (family.seen_any or family.blank):
                     return  # they are others' who come and go
                 family.chase(min(_core.deadline_after(_CHASE), until), STOP)
 
@@ -249,7 +250,7 @@ class Caged(Scope):
         try:
             killed, left = self._cgroup.kill()
         except (ValueError, SpawnError):  # closed by its owner, who has killed all then
-            return KillReport(self.means, self._strike(self.children))
+            return KillReport(self.means, self._strike(self.children), (), False)
         # One that has yet to move itself in is not listed.
         killed += sum(
             _core.signal(child, KILL) == _core.OK
