@@ -219,6 +219,15 @@ def _are_exact(facts: Facts) -> bool:
 # ---- C11: PDEATHSIG -----------------------------------------------------------------------------
 
 
+def _in_a_thread(start: Callable[[], None]) -> None:
+    """Returns when it is gone, and not only joined: a signal that came with its end is there."""
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    while os.path.exists(f"/proc/self/task/{thread.native_id}"):
+        os.sched_yield()
+
+
 def _death_signal_of_subprocess() -> Facts:
     libc = ctypes.CDLL(None)
     started: list[subprocess.Popen[bytes]] = []
@@ -232,19 +241,20 @@ def _death_signal_of_subprocess() -> Facts:
             )
         )
 
-    thread = threading.Thread(target=start)
-    thread.start()
-    thread.join()
-    while os.path.exists(f"/proc/self/task/{thread.native_id}"):  # joined is not yet gone
-        os.sched_yield()
-    # A signal that came with the thread's end is there by now; else the child ends with its input.
-    started[0].communicate()
+    _in_a_thread(start)
+    started[0].communicate()  # without the signal it ends with its input
     return {"returned": started[0].returncode}
 
 
 def _death_signal_of_spawnkit() -> Facts:
-    _needs("pdeathsig", "pdeathsig")
-    return {"left out": "pdeathsig is there, and this comparison is yet to be written"}
+    import spawnkit
+
+    attr = spawnkit.SysProcAttr(die_with_parent=True)
+    cmd = spawnkit.Cmd("/bin/cat", attr=attr)
+    stdin = cmd.stdin_pipe()
+    _in_a_thread(cmd.start)
+    stdin.close()
+    return {"returned": _status(cmd.wait(check=False))}
 
 
 def _lives_on(facts: Facts) -> bool:

@@ -192,6 +192,9 @@ class Job(Running):
         states = [stage.note_end() for stage in self._stages]
         return None if None in states else states[deciding(states, self._pipefail)]
 
+    def _processes(self) -> list[Process]:
+        return [stage.process for stage in self._stages if stage.process is not None]
+
     def _released(self) -> Process | None:
         for stage in self._stages:
             if stage.process is not None and stage.process.pid < 0:

@@ -142,7 +142,7 @@ def check_engine(
         if dir is not None:
             ops += _ops.op(_ops.CHDIR)
         if attr is not None:
-            ops += _before(attr) + attr._nofile + attr._after
+            ops += _death_signal(attr) + attr._before + attr._nofile + attr._after
         for fields in _ops.OP.iter_unpack(ops):
             if not _core.runs_on(fields[0], number):
                 raise ValueError(f"engine: {engine!r} cannot do {_core.stage_name(fields[0])!r}")
@@ -174,9 +174,9 @@ def pack(
         target = -1
         ops = _with(wanted) if wanted else _plain
     else:
-        before, after = b"", _ops.PLAIN_SIGNALS
+        first, before, after = b"", b"", _ops.PLAIN_SIGNALS
         if attr is not None:
-            before, after = _before(attr), attr._after
+            first, before, after = _death_signal(attr), attr._before, attr._after
             if attr._nofile:
                 if _raises_nofile(attr):
                     before += attr._nofile
@@ -189,7 +189,8 @@ def pack(
             target = _free_target(wanted or {}, kept, exec_fd)
             until_exec = None if exec_keep else target
             wanted = {**(wanted or {}), target: exec_fd}
-        pieces: list[Piece] = [(_ops.CGROUP, path, unified) for path, unified in cgroups]
+        pieces: list[Piece] = [first]
+        pieces += [(_ops.CGROUP, path, unified) for path, unified in cgroups]
         pieces.append(before)
         if dir is not None:
             pieces.append((_ops.CHDIR, dir, 0))
@@ -256,17 +257,17 @@ def _assemble(
     )
 
 
-def _before(attr: SysProcAttr) -> bytes:
-    """The operations before chdir and the descriptors.
+def _death_signal(attr: SysProcAttr) -> bytes:
+    """PDEATHSIG, where it is wanted; first of all, so that a child whose parent is killed during
+    its setup dies too.
 
-    PDEATHSIG is the first of all, so that a child whose parent is killed during its setup dies too.
     A change of credentials clears it (prctl(2)): an operation that makes one has to be followed by
     it once more. It is packed here, and not once with the rest: an attr may live across a fork, and
     the parent is another process then.
     """
     if not attr.pdeathsig:
-        return attr._before
-    return _ops.op(_ops.PDEATHSIG, a=attr.pdeathsig, b=os.getpid()) + attr._before
+        return b""
+    return _ops.op(_ops.PDEATHSIG, a=attr.pdeathsig, b=os.getpid())
 
 
 def _raises_nofile(attr: SysProcAttr) -> bool:

@@ -408,7 +408,12 @@ class Running:
     def abort(self, error: BaseException) -> None:
         """Ends the process, whatever it is doing, and closes everything."""
         self._end(error)
+        for process in self._processes():
+            process.note_end()
         self._close()
+
+    def _processes(self) -> list[Process]:
+        return [] if self._process is None else [self._process]
 
     def _end(self, error: BaseException) -> None:
         """Ends the process, and whoever else the kill is to reach."""
