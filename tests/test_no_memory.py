@@ -97,19 +97,22 @@ def test_who_leaves_a_pipe_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _StuckLock:
-    """An RLock whose `with` gets no memory, once, to be left: it stays taken."""
+    """An RLock that gets no memory, once, to be released: it stays taken."""
 
     def __init__(self, lock: Any) -> None:
         self.lock, self.failed = lock, False
-        self._is_owned, self.release = lock._is_owned, lock.release
+        self._is_owned, self.acquire = lock._is_owned, lock.acquire
+
+    def release(self) -> None:
+        if not self.failed:
+            self.failed = True
+            raise MemoryError
+        self.lock.release()
 
     def __enter__(self) -> None:
         self.lock.acquire()
 
     def __exit__(self, *exception: object) -> None:
-        if not self.failed:
-            self.failed = True
-            raise MemoryError
         self.lock.release()
 
 

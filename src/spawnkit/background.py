@@ -48,7 +48,7 @@ class _Looker:
         self._by_fd: dict[int, _Entry] = {}
         self._runs = False
         self._poll = select.poll()
-        self._door = self._guard = _core.new_pump()  # for its bell
+        self._door = self._guard = _core.new_pump()  # its bell is the thread's
 
     def add(self, entry: _Entry) -> None:
         """From now on this command is looked after. RuntimeError where no thread can be had."""
@@ -57,30 +57,36 @@ class _Looker:
             if self._runs:
                 _core.ring(self._door)
                 return
-            try:
-                self._door = _core.new_pump()
-                self._guard = _core.guard_pump(self._door)
-                _core.open_pump(self._door, _core.BELL)
-                self._runs = True
-                start_thread(self._run, self._lost)
-            except BaseException:
-                self._runs = False
-                self._arrivals.remove(entry)
-                _core.close_pump(self._door)
-                raise
+        # Whatever interrupts this, the thread itself says whether it runs. If two are started at
+        # once, the second finds nothing to do.
+        start_thread(self._run, self._lost)
 
     def _run(self) -> None:
-        self._poll.register(_core.bell(self._door), select.POLLIN)
         try:
-            while self._take_in():
-                events = self._poll.poll(self._pause())
-                ready = {self._by_fd[fd]: None for fd, _ in events if fd in self._by_fd}
-                now = monotonic_ns()
-                for entry in list(self._entries):
-                    if entry in ready or _core.comes_before(entry.supervision.due, now):
-                        self._step(entry)
+            if self._begin():
+                self._look()
         finally:
             let_go(self._lock)
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._runs:
+                return False
+            self._door = _core.new_pump()
+            self._guard = _core.guard_pump(self._door)
+            _core.open_pump(self._door, _core.BELL)
+            self._poll.register(_core.bell(self._door), select.POLLIN)
+            self._runs = True
+            return True
+
+    def _look(self) -> None:
+        while self._take_in():
+            events = self._poll.poll(self._pause())
+            ready = {self._by_fd[fd]: None for fd, _ in events if fd in self._by_fd}
+            now = monotonic_ns()
+            for entry in list(self._entries):
+                if entry in ready or _core.comes_before(entry.supervision.due, now):
+                    self._step(entry)
 
     def _take_in(self) -> bool:
         """The new ones. False: there is nobody, and the thread may go."""
@@ -131,7 +137,7 @@ class _Looker:
         entry.fds = fds
 
     def _lost(self, error: BaseException) -> None:
-        """The thread is gone, for want of memory."""
+        """The thread is gone, for want of memory or of a descriptor for its bell; or never came."""
         with self._lock:
             self._runs = False
             left = [*self._entries, *self._arrivals]

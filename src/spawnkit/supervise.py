@@ -126,9 +126,14 @@ class Supervision:
 
     def ring(self) -> None:
         """Makes `see_through` look around; from any thread, at any time."""
-        with self._lock:
-            if not self._closed:
-                _core.ring(self._streams.pump)
+        # Not for ever: an exception that a tracer raises in `close`, before the lock is left, keeps
+        # it taken, and a thread of ours would wait for one that is gone.
+        if self._lock.acquire(timeout=_PATIENCE):
+            try:
+                if not self._closed:
+                    _core.ring(self._streams.pump)
+            finally:
+                self._lock.release()
 
     def ring_at_last(self) -> None:
         """`ring`, by a thread of ours, perhaps at its end, which may lack memory to leave it."""
