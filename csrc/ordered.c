@@ -67,6 +67,9 @@ int sk_pump_ordered(sk_pump *pump, const char *name)
         result = sys_setsockopt(pump->ours[1], SO_TIMESTAMPNS, 1);
     for (int stream = 1; stream < 3 && result >= 0; stream++)
         result = make_sender(pump, stream);
+    /* Not at the end: with no descriptor left by then, all that was received would be lost. */
+    if (result >= 0)
+        result = pump->probe = sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC);
     return result < 0 ? result : 0;
 }
 
@@ -154,6 +157,8 @@ static int receive(sk_pump *pump)
     if (record.stream) {
         memcpy(buffer->data + buffer->length, &record, sizeof record);
         buffer->length += sizeof record + (size_t)length;
+        if (pump->attentive)
+            pump->heard = sk__now();
     }
     return 1;
 }
@@ -162,8 +167,6 @@ int sk__receive(sk_pump *pump)
 {
     int result = receive(pump);
 
-    if (result == 1 && pump->attentive)
-        pump->heard = sk__now();
     return result == 1 ? 0 : result;
 }
 
@@ -178,21 +181,29 @@ static int is_there(sk_pump *pump, int stream)
     return result == -EPERM ? 1 : result == -ECONNREFUSED ? 0 : result;
 }
 
+/* 0, SK_FULL, or a negative errno. Whoever writes from now on gets EPIPE, and whoever waits to write too:
+ * else a stranger who sends without a pause would keep us here. */
+static int take_the_rest(sk_pump *pump)
+{
+    int result = sys_shutdown(pump->ours[1], SHUT_RD);
+
+    if (result >= 0)
+        while ((result = receive(pump)) == 1)
+            ;
+    return result;
+}
+
 int sk__look_for_senders(sk_pump *pump)
 {
     int result = 0;
 
-    if (pump->probe < 0)
-        result = pump->probe = sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC);
     for (int stream = 1; stream < 3 && result >= 0; stream++) {
         result = is_there(pump, stream);
         if (result == 1)
             return SK_OK;
     }
-    if (result < 0)
-        return result;
-    while ((result = receive(pump)) == 1)
-        ;
+    if (result >= 0)
+        result = take_the_rest(pump);
     if (result == 0)
         sk__close_fd(&pump->ours[1]);
     return result;
@@ -200,12 +211,8 @@ int sk__look_for_senders(sk_pump *pump)
 
 int sk__drain_receiver(sk_pump *pump)
 {
-    /* Whoever writes from now on gets EPIPE, and whoever waits to write too. */
-    int result = sys_shutdown(pump->ours[1], SHUT_RD);
+    int result = take_the_rest(pump);
 
-    if (result >= 0)
-        while ((result = receive(pump)) == 1)
-            ;
     sk__close_fd(&pump->ours[1]);
     return result;
 }

@@ -211,7 +211,7 @@ typedef struct sk_pump {
     sk_buffer output[2]; /* stdout, stderr */
     int32_t memory;      /* bit i: theirs[i] is a file in memory (sk_pump_memory) */
     int32_t ordered;     /* ours[1] is the receiver of both outputs (sk_pump_ordered) */
-    int32_t probe;       /* a socket that asks whether somebody has a sender; -1: not made yet */
+    int32_t probe;       /* a socket that asks whether somebody has a sender */
     char name[20];       /* what the three sockets' names begin with */
 } sk_pump;
 
@@ -265,9 +265,9 @@ typedef struct sk_record {
 void sk_pump_started(sk_pump *pump);
 
 /* Feeds and gathers until every stream that is not held has ended, then waits as sk_wait does. May
- * return SK_FULL, and SK_OVER once for each stream that goes over its limit. With a bell it also returns SK_WOKEN, and SK_EXITED once when the process ends
- * before its streams. Called again after these, SK_AGAIN or SK_TIMEOUT it goes on where it was and no
- * byte is lost. */
+ * return SK_FULL, and SK_OVER once for each stream that goes over its limit. With a bell it also
+ * returns SK_WOKEN, and SK_EXITED once when the process ends before its streams. Called again after
+ * these, SK_AGAIN or SK_TIMEOUT it goes on where it was and no byte is lost. */
 int sk_pump_run(sk_pump *pump, sk_child *child, int64_t deadline);
 
 /* sk_spawn, then sk_pump_run, or sk_wait where `pump` is NULL, in one call: the results of all three.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import pickle
 import re
@@ -253,6 +254,29 @@ def test_a_stranger_cannot_put_words_into_it(engine: str, children: Children) ->
         gate.go()
         cmd.wait()
     assert what(cmd.result) == [(1, b"a"), (2, b"b")]
+
+
+def test_a_stranger_does_not_count_as_the_program_talking() -> None:
+    cmd = Cmd("sleep", "1000", stdout=ORDERED, stderr=ORDERED, idle_timeout=0.3)
+    cmd.start()
+    with open(f"{PROC}/net/unix") as file:
+        (receiver,) = re.findall(r"@(spawnkit\.\w+0)\n", file.read())
+    over = threading.Event()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+            while not over.wait(0.01):
+                with contextlib.suppress(ConnectionRefusedError):  # it has been closed
+                    stranger.sendto(b"here I am", f"\0{receiver}")
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        with pytest.raises(spawnkit.TimeoutExpired):
+            cmd.wait()
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_in_threads(engine: str, children: Children) -> None:
