@@ -47,6 +47,7 @@ static int copy(int fd, sk_buffer *buffer, size_t size)
     buffer->data = data;
     buffer->room = size;
     buffer->length = 0;
+    buffer->ends = buffer->limit = 0; /* of what comes through a pipe; this is kept whole */
     while (buffer->length < size) {
         long length = sys_pread(fd, data + buffer->length, size - buffer->length, buffer->length);
 

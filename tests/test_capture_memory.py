@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import mmap
 import os
 import pickle
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import MEMORY, PIPE, STDOUT, Cmd, run
+from spawnkit import MEMORY, PIPE, STDOUT, Cmd, _core, run
 from support.children import Children, parse_report
 from support.isolated import Isolate
 from support.late import late
@@ -216,6 +217,27 @@ def test_what_somebody_can_still_write_to_is_copied(engine: str, children: Child
         assert mappings() == before
         assert gate.go() == EPERM
         assert result.stdout == b"abc"
+
+
+@pytest.mark.parametrize("limited", ["ends", "attentive"])
+def test_what_is_copied_is_kept_whole(limited: str) -> None:
+    """As what is mapped: max_output is for the stream that comes through a pipe."""
+    pump = _core.new_pump()
+    guard = _core.guard_pump(pump)
+    try:
+        _core.open_memory(pump, 1)
+        if limited == "ends":
+            _core.keep_ends(pump, 1, 1)
+        else:
+            _core.be_attentive(pump, 1)
+        file = _core.child_ends(pump)[1]
+        os.write(file, b"abcdef")
+        with mmap.mmap(file, 6):  # it cannot be sealed
+            assert _core.sealed(pump, 1) == b"abcdef"
+        assert _core.left_out(pump, 1) == 0
+    finally:
+        _core.close_pump(pump)
+        del guard
 
 
 @pytest.mark.parametrize("seals", ["F_SEAL_SEAL", "F_SEAL_WRITE", "F_SEAL_SHRINK"])
