@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import SysProcAttr
+from spawnkit import SysProcAttr, _ops, plan
 from support.children import Children, Report
 from support.engines import serving
 from support.isolated import Isolate
@@ -138,6 +138,14 @@ def test_a_child_with_another_parent_does_not_run(
         "its parent is in another PID namespace",
     ]
     assert not (tmp_path / "ran").exists()
+
+
+def test_it_is_the_first_step_of_all() -> None:
+    """Before a move into a cgroup, which may be frozen."""
+    attr = spawnkit.SysProcAttr(die_with_parent=True, umask=0o22)
+    packed = plan.pack(b"/bin/true", b"true\0", 1, (b"", 0), attr=attr, cgroups=[(b"/c", False)])
+    first, second = (code for code, *_ in _ops.OP.iter_unpack(packed[32:96]))
+    assert (first, second) == (_ops.PDEATHSIG, _ops.CGROUP)
 
 
 def test_what_the_kernel_refuses_is_named(engine: str, isolate: Isolate) -> None:
