@@ -128,7 +128,7 @@ static int once(const sk_job *job, int64_t deadline)
         if (ready == 0 && until == deadline)
             return some_left ? SK_AGAIN : SK_TIMEOUT;
     }
-    if (ready == -EINTR) {
+    if (ready == -EINTR || ready == 0) {
         /* Signals may come faster than it is ever time to ask. */
         ready = asking ? serve(job, count) : SK_OK;
         return ready == SK_OK ? SK_AGAIN : ready;
