@@ -446,11 +446,12 @@ int sk_signal_group(sk_child *member, int group, int signal)
         return result;
     sk__lock(member);
     result = SK_DONE;
-    if (!is_over(member) && member->pid > 0) {
-        result = signal_by_pid(member, 0); /* not reaped by a stranger either? */
-        if (result == 0 && sys_getpgid(member->pid) == group)
+    if (!is_over(member) && member->pid > 0 && group > 1) { /* -1 would signal everyone */
+        result = signal_by_pid(member, 0);                  /* not reaped by a stranger either? */
+        /* EPERM: it is there, as another user. Others in the group may be ours all the same. */
+        if ((result == 0 || result == -EPERM) && sys_getpgid(member->pid) == group)
             result = sys_kill(-group, signal);
-        else if (result == 0 || result == -ESRCH)
+        else if (result == 0 || result == -EPERM || result == -ESRCH)
             result = SK_DONE;
     }
     sk__unlock(member);

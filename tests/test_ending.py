@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import spawnkit
-from spawnkit import PIPE, Cmd, KillReport, run
+from spawnkit import PIPE, Cmd, KillReport, _core, family, killing, proctable, run
 from support.children import Children
 from support.isolated import Isolate
 from support.leash import HANGS_AFTER, Leash
@@ -246,6 +247,79 @@ def test_a_cgroup_of_the_callers_is_his_to_close(children: Children, leash: Leas
         assert run(["echo", "again"], capture=True, cgroup=group).stdout == b"again\n"
 
 
+def test_who_runs_on_without_its_first_thread_is_killed(leash: Leash) -> None:
+    """/proc calls it a zombie then, with more threads than one."""
+    number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # exit(2): of one thread
+    code = (
+        "import ctypes, os, threading, time;"
+        "threading.Thread(target=lambda: time.sleep(1000)).start();"
+        "os.write(1, b'%d' % os.getpid()); os.close(1);"
+        f"ctypes.CDLL(None).syscall({number}, 0)"
+    )
+    token = spawnkit.CancelToken()
+    cmd = Cmd("sh", "-c", '"$0" -c "$1" & exec >/dev/null; wait', sys.executable, code)
+    cmd.extra_files, cmd.cancel, cmd.kill = [leash.theirs], token, "tree"
+    out = cmd.stdout_pipe()
+    cmd.start()
+    pid = int(out.read())
+    out.close()
+    while (entry := proctable.look(pid)) is None or entry.state != "Z":
+        time.sleep(0.001)
+    assert not entry.is_gone
+    token.cancel()
+    with pytest.raises(spawnkit.Cancelled) as raised:
+        cmd.wait()
+    assert raised.value.kill is not None
+    assert (raised.value.kill.killed, raised.value.kill.survivors) == (2, ())
+    assert leash.all_gone()
+
+
+def test_the_child_of_one_who_is_missed_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent may be a stranger's child:
+
+    1. 200 is of the family, and ends; a stranger gets its number and starts 300, that starts 400;
+    2. 300 is seen as a child of 200, which turns out to be another now: it is missed;
+    3. 400 is the child of 300, and both are there.
+    """
+
+    def entry(pid: int, parent: int, start: int) -> proctable.Entry:
+        fields = [b"S", b"%d" % parent, b"7", *[b"0"] * 14, b"1", b"0", b"%d" % start]
+        return proctable.Entry(pid, b"name", fields)
+
+    seen = [entry(400, 300, 7), entry(300, 200, 6), entry(200, 100, 5)]
+    signalled = []
+    now = {100: None, 200: entry(200, 1, 6), 300: seen[1], 400: seen[0]}
+    walked = family.Family([], b"mark", group=False)
+    walked._others[seen[2].key] = None  # type: ignore[assignment]
+    monkeypatch.setattr(proctable, "look", now.get)
+    monkeypatch.setattr(family, "find_process", lambda pid: pid)
+    monkeypatch.setattr(family, "send", lambda other, number: signalled.append(other))
+    walked._take_descendants(seen, set(), signal.SIGSTOP)
+    assert (signalled, len(walked._others)) == ([], 1)
+    assert [missed.pid for missed in walked.missed] == [300]
+
+
+def test_with_no_descriptor_left_the_process_itself_is_killed() -> None:
+    """kill="cgroup": who else is in it cannot be known, and it is not said to be empty."""
+
+    class Full:
+        def kill(self) -> None:
+            raise OSError(errno.EMFILE, "none left")
+
+        procs = kill
+
+        def _ask(self, number: int) -> None:
+            self.kill()
+
+    process = spawnkit.start_process("/bin/sleep", ["sleep", "1000"])
+    scope = killing.Caged([process._child], Full(), ours=False)  # type: ignore[arg-type]
+    assert scope.is_empty()
+    report = scope.kill()
+    assert (report.killed, report.complete) == (1, False)
+    scope.ask()
+    assert process.wait().signal == signal.SIGKILL
+
+
 @pytest.mark.parametrize("kill", WIDE)
 def test_strangers_are_not_hit(kill: str, children: Children) -> None:
     needs(kill)
@@ -423,8 +497,9 @@ def as_nobody(program: str) -> list[str]:
     return says
 
 
-def test_a_program_of_another_user(isolate: Isolate, children: Children, tmp_path: Path) -> None:
-    """A77: PermissionError; and a timeout comes to its end without it."""
+@pytest.fixture
+def other_user(children: Children) -> Iterator[str]:
+    """A program that becomes another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a program that becomes another user")
     program = Path("/tmp") / f"spawnkit-other-user-{os.getpid()}"
@@ -433,10 +508,58 @@ def test_a_program_of_another_user(isolate: Isolate, children: Children, tmp_pat
         program.chmod(0o4755)
         if os.statvfs(program).f_flag & os.ST_NOSUID:
             pytest.skip("/tmp is mounted nosuid")
-        says = isolate(as_nobody, str(program), oracle=False)
+        yield str(program)
     finally:
         program.unlink()
+
+
+def test_a_program_of_another_user(isolate: Isolate, other_user: str) -> None:
+    """A77: PermissionError; and a timeout comes to its end without it."""
+    says = isolate(as_nobody, other_user, oracle=False)
     assert says == ["up\n", "PermissionError", "PermissionError", "timed out, state None"]
+
+
+def group_as_nobody(program: str) -> list[Any]:
+    """In an interpreter of its own: the leader becomes another user, a member stays ours."""
+    import os
+
+    import spawnkit
+    from spawnkit import _core
+
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    read, write = os.pipe()
+    alive, theirs = os.pipe()
+    script = 'sleep 1000 4<&- >/dev/null & exec "$0" 3<&4 4<&-'
+    cmd = spawnkit.Cmd("sh", "-c", script, program, fd_map={3: theirs, 4: read})
+    cmd.attr = spawnkit.SysProcAttr(setpgid=True)
+    out = cmd.stdout_pipe()
+    cmd.start()
+    says: list[Any] = [out.readline().decode()]
+    os.close(theirs)
+    assert cmd.process is not None
+    says.append(_core.signal_group(cmd.process._child, cmd.process.pid, 9))
+    says.append(os.read(alive, 1).decode())  # the end of the member
+    for fd in (read, write, alive):
+        os.close(fd)
+    cmd.wait()
+    out.close()
+    return says
+
+
+def test_a_group_whose_leader_is_another_user(isolate: Isolate, other_user: str) -> None:
+    """The others in it are signalled."""
+    assert isolate(group_as_nobody, other_user, oracle=False) == ["up\n", _core.OK, ""]
+
+
+@pytest.mark.parametrize("group", [-1, 0, 1])
+def test_what_is_no_group_of_a_program_is_not_signalled(group: int) -> None:
+    """To kill(2) those would be everyone, or ourselves."""
+    process = spawnkit.start_process("/bin/sleep", ["sleep", "1000"])
+    assert _core.signal_group(process._child, group, 0) == _core.DONE
+    process.kill()
+    process.wait()
 
 
 # ---- subreaper -----------------------------------------------------------------------------------

@@ -11,6 +11,10 @@ from .cgroup_tree import members, read, read_value, tree
 from .children import KILL
 from .process import find_process
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .process import Process
+
 _FREEZES_WITHIN = 0.1  # seconds; a process in an uninterruptible system call never does
 _AT_ONCE = 32  # pidfds that are open at the same time
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01  # seconds
@@ -66,14 +70,24 @@ def _is_frozen(directory: str, unified: bool) -> bool:
     return (read(directory, "freezer.state") or "").strip() == "FROZEN"
 
 
+def _hold(pids: list[int], handles: list[Process]) -> None:
+    """As many as there are descriptors for, but one, which is for those who look. OSError: none."""
+    try:
+        for pid in pids:
+            handles.append(find_process(pid))  # noqa: PERF401 - what is open is to be released
+    except OSError:
+        if len(handles) < 2:
+            raise
+        handles.pop().release()
+
+
 def signal_all(directory: str, number: int) -> None:
     """Signals who is in it and below now, and nobody else."""
     found = sorted(members(directory))
-    for first in range(0, len(found), _AT_ONCE):
-        handles = []
+    while found:
+        handles: list[Process] = []
         try:
-            for pid in found[first : first + _AT_ONCE]:
-                handles.append(find_process(pid))  # noqa: PERF401 - what is open is released
+            _hold(found[:_AT_ONCE], handles)
             # A pid may have come to mean a stranger before its pidfd was opened. Who is listed now
             # is whom the pidfd means, or that one is dead already.
             inside = members(directory)
@@ -82,5 +96,6 @@ def signal_all(directory: str, number: int) -> None:
                     with contextlib.suppress(OSError):  # gone; or another user's, who is left then
                         handle.signal(number)
         finally:
+            found = found[len(handles) :]
             for handle in handles:
                 handle.release()

@@ -5,8 +5,12 @@ cgroups(7), "/proc files"; proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+
+# What is wrong with us then, and says nothing about a cgroup: that it is empty, say, or not there.
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # as mountinfo writes blanks in a path
 
@@ -60,12 +64,21 @@ def _below_mount(path: bytes | None, root: bytes, place: bytes) -> str | None:
 
 
 def read(directory: str, name: str) -> str | None:
-    """One of a cgroup's files; None where there is none, or no cgroup any more."""
+    """One of a cgroup's files; None where there is none, or no cgroup any more.
+
+    OSError where no descriptor or memory is left.
+    """
     try:
         with open(f"{directory}/{name}", "rb", buffering=0) as file:
             return file.read().decode("ascii")
-    except OSError:
+    except OSError as error:
+        _raise_if_short(error)
         return None
+
+
+def _raise_if_short(error: OSError) -> None:
+    if error.errno in _SHORT:
+        raise error
 
 
 def read_value(directory: str, name: str, key: str = "") -> int | None:
@@ -78,8 +91,8 @@ def read_value(directory: str, name: str, key: str = "") -> int | None:
 
 
 def tree(directory: str) -> list[str]:
-    """A cgroup after all those below it, as they can be removed."""
-    return [path for path, _, _ in os.walk(directory, topdown=False)]
+    """A cgroup after all those below it, as they can be removed. OSError as `read`."""
+    return [path for path, _, _ in os.walk(directory, topdown=False, onerror=_raise_if_short)]
 
 
 def members(directory: str) -> set[int]:

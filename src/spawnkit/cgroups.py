@@ -14,6 +14,7 @@ from .attributes import _number
 from .cgroup_homes import FREEZER, UNIFIED, failure, find_homes
 from .cgroup_kill import kill, signal_all
 from .cgroup_tree import members, read_value, tree
+from .errors import SpawnError
 from .plan import encode
 
 TYPE_CHECKING = False
@@ -175,7 +176,13 @@ class Cgroup:
         parent = None if self._parent is None else os.path.abspath(self._parent)
         name = self._name or f"spawnkit-{os.getpid()}-{os.urandom(4).hex()}"
         paths = {}
-        for what, home in find_homes(list(self._limits), parent).items():
+        try:
+            homes = find_homes(list(self._limits), parent)
+        except SpawnError:
+            raise
+        except OSError as error:  # no descriptor is left
+            raise failure(error, "cgroup") from None
+        for what, home in homes.items():
             paths[what] = path = f"{home}/{name}"
             if path in self._directories:
                 continue
@@ -301,7 +308,7 @@ class Cgroup:
         system call dies later, and before Linux 5.14 another user's may be beyond us. What is
         forked meanwhile is killed too; it is counted if it was seen. RuntimeError if this process
         itself is in it. Through cgroup.kill; before Linux 5.14, and with version 1, it is frozen,
-        each is sent SIGKILL by pidfd, and it is thawed.
+        each is sent SIGKILL by pidfd, and it is thawed. OSError where no descriptor is left.
         """
         self.open()
         self._killed = True
@@ -374,7 +381,10 @@ def _checked_name(name: str) -> str:
 
 def _try_to_remove(path: str) -> OSError | None:
     """What is in the way of it; None: it is gone."""
-    problems = [_rmdir(each) for each in tree(path) or [path]]
+    try:
+        problems = [_rmdir(each) for each in tree(path) or [path]]
+    except OSError as error:
+        return error
     return problems[-1]
 
 

@@ -215,25 +215,31 @@ class Family:
             fresh = [entry for entry in rest if entry.parent in family]
             if not fresh:
                 return
+            rest = [entry for entry in rest if entry.parent not in family]
             for entry in fresh:
-                self._take(entry, by_pid.get(entry.parent), number)
-                family.add(entry.pid)
-            rest = [entry for entry in rest if entry.pid not in family]
+                # Who is missed proves nothing about its children: its own parent may have been
+                # another process with the pid of one of ours.
+                if self._take(entry, by_pid.get(entry.parent), number):
+                    family.add(entry.pid)
 
-    def _take(self, entry: Entry, parent: Entry | None, number: int) -> None:
-        """Holds and signals one. parent: who proves that it is of the family; None: it does."""
+    def _take(self, entry: Entry, parent: Entry | None, number: int) -> bool:
+        """Holds and signals one; False: it is missed.
+
+        parent: who proves that it is of the family; None: it does, or one of our own children.
+        """
         try:
             other = find_process(entry.pid)
         except OSError:  # no descriptor is free
             self._miss(entry)
-            return
+            return False
         # The handle may be of one who got the pid meanwhile, and so may its parent's pid be.
-        if _is_still(entry) and (parent is None or _is_still(parent)):
-            self._others[entry.key] = other
-            if entry.group != self._signalled:
-                send(other, number)
-        else:
+        if not (_is_still(entry) and (parent is None or _is_still(parent))):
             self._miss(entry)
+            return False
+        self._others[entry.key] = other
+        if entry.group != self._signalled:
+            send(other, number)
+        return True
 
     def _miss(self, entry: Entry) -> None:
         self.missed.append(entry)

@@ -19,7 +19,6 @@ from contextlib import suppress
 
 from . import _core
 from .children import KILL
-from .errors import SpawnError
 from .family import Family, send
 from .proctable import describe
 from .reaping import is_subreaper
@@ -235,13 +234,13 @@ class Caged(Scope):
     def ask(self) -> None:
         """Sends SIGTERM to all who are in it."""
         super().ask()
-        with suppress(ValueError, SpawnError):  # closed by its owner
+        with suppress(ValueError, OSError):  # closed by its owner; or no descriptor is free
             self._cgroup._ask(TERM)
 
     def is_empty(self) -> bool:
         """Is nobody in it, but for the process itself?"""
         own = {child.pid for child in self.children}
-        with suppress(ValueError, SpawnError):
+        with suppress(ValueError, OSError):
             return own.issuperset(self._cgroup.procs())
         return True
 
@@ -249,14 +248,15 @@ class Caged(Scope):
         """Kills until it is empty, for at most a second."""
         try:
             killed, left = self._cgroup.kill()
-        except (ValueError, SpawnError):  # closed by its owner, who has killed all then
+        except (ValueError, OSError):
+            # Closed by its owner, who has killed all then. Or no descriptor is free, and only what
+            # we hold already can be killed.
             return KillReport(self.means, self._strike(self.children), (), False)
-        # One that has yet to move itself in is not listed.
-        killed += sum(
-            _core.signal(child, KILL) == _core.OK
-            for child in self.children
-            if child.pid and not _core.is_running(child)
-        )
+        # One that has yet to move itself in is not listed; one that may write to other cgroups may
+        # have left, and is killed all the same.
+        for child in self.children:
+            struck = _core.signal(child, KILL) == _core.OK
+            killed += struck and not _core.is_running(child)
         return KillReport(self.means, killed, tuple(describe(pid) for pid in left), True)
 
     def close(self) -> None:

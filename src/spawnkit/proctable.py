@@ -62,7 +62,7 @@ class OtherProcess:
 class Entry:
     """One line of the table."""
 
-    __slots__ = ("group", "name", "parent", "pid", "session", "start", "state")
+    __slots__ = ("group", "name", "parent", "pid", "session", "start", "state", "threads")
 
     def __init__(self, pid: int, name: bytes, fields: list[bytes]) -> None:
         """fields: of /proc/PID/stat, from the third on."""
@@ -70,6 +70,7 @@ class Entry:
         self.name = name
         self.state = chr(fields[0][0])
         self.parent, self.group, self.session = map(int, fields[1:4])
+        self.threads = int(fields[17])
         self.start = int(fields[19])
 
     @property
@@ -79,8 +80,11 @@ class Entry:
 
     @property
     def is_gone(self) -> bool:
-        """Has it ended, though nobody may have waited for it?"""
-        return self.state in _GONE
+        """Has it ended, though nobody may have waited for it?
+
+        The state is that of its first thread. Where that one has ended alone, others run on.
+        """
+        return self.state in _GONE and self.threads <= 1
 
 
 def now() -> int:
