@@ -132,8 +132,9 @@ class Family:
             other = find_process(pid)
         except (OSError, ValueError):
             return
-        # Its handle first: if it is marked now, the handle is of that one, or of one who is dead.
-        if not self._has_mark(proctable.environ_of(pid)):
+        # Its handle first: if it is marked now, the handle is of that one, or of one who is dead. A
+        # thread, which has a number of the same kind, has no pidfd.
+        if other.pidfd is None or not self._has_mark(proctable.environ_of(pid)):
             return
         send(other, number)
         entry = proctable.look(pid)
