@@ -6,8 +6,10 @@ A process is told from another that has the same pid later by its start time: fi
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from io import FileIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def look(pid: int) -> Entry | None:
 def newest_first() -> list[int]:
     """All pids, the highest first; but for a wrap-around those are the newest.
 
-    Raises OSError where /proc is not mounted.
+    Raises OSError where /proc is not mounted, or is that of another pid namespace.
     """
     return sorted(_pids(), reverse=True)
 
@@ -142,7 +144,7 @@ def name_holders(pipes: dict[int, int]) -> list[OtherProcess]:
 
     The newest processes are looked at first, as many as there is time for. Only those whose
     descriptors we may see: our own user's, or everyone's for root. Empty where /proc is not
-    mounted.
+    mounted, or is that of another pid namespace.
     """
     if not pipes:
         return []
@@ -165,6 +167,10 @@ def name_holders(pipes: dict[int, int]) -> list[OtherProcess]:
 
 
 def _pids() -> Iterator[int]:
+    # `unshare --pid` leaves the /proc of the namespace outside. What is 42 there is nobody here, or
+    # a stranger, who would be killed in the other one's place.
+    if os.readlink(f"{_PROC}/self") != str(os.getpid()):
+        raise OSError(errno.ESRCH, "of another pid namespace", _PROC)
     return (int(name) for name in os.listdir(_PROC) if name.isdigit())
 
 
@@ -183,15 +189,11 @@ def _links(pid: int) -> Iterator[str]:
 
 def _read(pid: int, name: str) -> bytes:
     try:
-        fd = os.open(f"{_PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        # An object, not a number: an exception between two instructions closes it.
+        with FileIO(f"{_PROC}/{pid}/{name}") as file:
+            parts = []
+            while part := file.read(1 << 16):
+                parts.append(part)
+            return b"".join(parts)
     except OSError:
         return b""
-    try:
-        parts = []
-        while part := os.read(fd, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
