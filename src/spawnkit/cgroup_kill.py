@@ -23,7 +23,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01  # seconds
 def kill(directory: str, unified: bool, patience: float) -> tuple[int, list[int]]:
     """Kills what is in it and below; (how many are gone, who is left after `patience` seconds).
 
-    RuntimeError where we are in it ourselves.
+    RuntimeError where we are in it ourselves; OSError where no descriptor is free to look.
     """
     seen: set[int] = set()
     end = time.monotonic() + patience

@@ -96,7 +96,10 @@ def tree(directory: str) -> list[str]:
 
 
 def members(directory: str) -> set[int]:
-    """The processes in a cgroup and below it, but those that have no pid in our namespace."""
+    """The processes in a cgroup and below it, but those that have no pid in our namespace.
+
+    OSError as `read`: what could not be looked at is not empty.
+    """
     found: set[int] = set()
     for path in tree(directory):
         found.update(map(int, (read(path, "cgroup.procs") or "").split()))

@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from _thread import RLock
+from contextlib import suppress
 
 from . import _core
 from .attributes import _number
@@ -232,7 +233,8 @@ class Cgroup:
 
     def _end(self) -> None:
         if self._paths:
-            kill(*self._killed_by(), _PATIENCE)
+            with suppress(OSError):  # no descriptor is free: whoever is in it is in the way below
+                kill(*self._killed_by(), _PATIENCE)
         self._remove(_PATIENCE)
 
     def _remove(self, patience: float) -> None:
@@ -247,7 +249,9 @@ class Cgroup:
             else:
                 problem = error
         if problem is not None and patience:
-            left = sorted(members(problem.filename))
+            left: list[int] = []
+            with suppress(OSError):
+                left = sorted(members(problem.filename))
             text = f"{problem.strerror}, processes {left} are in it" if left else problem.strerror
             raise OSError(problem.errno, f"cgroup: {text}", problem.filename)
 
@@ -381,10 +385,10 @@ def _checked_name(name: str) -> str:
 
 def _try_to_remove(path: str) -> OSError | None:
     """What is in the way of it; None: it is gone."""
-    try:
-        problems = [_rmdir(each) for each in tree(path) or [path]]
-    except OSError as error:
-        return error
+    below: list[str] = []
+    with suppress(OSError):  # a look takes a descriptor, the removal does not
+        below = tree(path)
+    problems = [_rmdir(each) for each in below or [path]]
     return problems[-1]
 
 

@@ -35,9 +35,9 @@ __all__ = ["KillReport"]
 TERM, STOP = 15, 19
 
 _PATIENCE = 0.5  # seconds that a sweep may take
+_DYING = 0.1  # seconds of them that are left for those who were killed, to be gone
 _GLANCE = 0.1  # seconds for a look at who is there, on the way
 _CHASE = 0.1  # seconds, of _PATIENCE, for those who fork faster than they are found
-_DYING = 0.1  # seconds, of _PATIENCE, for the killed to be gone
 _UNSURE = 4  # walks that miss processes of which it cannot be told whose they are
 
 
@@ -51,8 +51,9 @@ class KillReport:
         later: inside an uninterruptible system call, or another user's. Of one that forks and ends
         faster than it can be found, the pid it was seen with last.
     complete: everybody was looked for, and who was found is dead or named. False: /proc is not
-        mounted, there were too many for the time, or some were gone before it could be told whose
-        they were. None: nobody looked; the signal went to the process, or a pipeline's group.
+        mounted or is that of another pid namespace, there were too many for the time, or some were
+        gone before it could be told whose they were. None: nobody looked; the signal went to the
+        process, or a pipeline's group.
 
     What has left its group, lost its parent and dropped the variable SPAWNKIT_RUN from its
     environment is not found; only a cgroup holds that.
@@ -112,6 +113,19 @@ class Scope:
 
     def _strike(self, alive: Iterable[_core.Child]) -> int:
         return sum(_core.signal(child, KILL) == _core.OK for child in alive)
+
+
+def kill_surely(scope: Scope, attempts: int = 3) -> None:
+    """Kills, and again when an exception strikes in it: a second Ctrl-C, the handler of a SIGTERM.
+
+    A sweep that breaks off leaves the processes stopped that it has found, and nobody to go on.
+    """
+    try:
+        scope.kill()
+    except BaseException:
+        if attempts > 1:
+            kill_surely(scope, attempts - 1)
+        raise
 
 
 class Gang(Scope):
@@ -174,17 +188,17 @@ class Wide(Gang):
 
     def kill(self) -> KillReport:
         """Stops and kills until nobody is found; see the module."""
-        until = _core.deadline_after(_PATIENCE)
+        until, search_until = map(_core.deadline_after, (_PATIENCE, _PATIENCE - _DYING))
         family, killed = self._family, 0
         while True:
-            self._freeze(until - int(_DYING * 1e9))
+            self._freeze(search_until)
             others = family.living()
             killed += self._strike(family.own()) + len(others)
             self._signal_group(KILL)
             for other in others:
                 send(other, KILL)
             family.living(_core.seconds_until(until))
-            if _core.is_past(until) or not family.walk(until, STOP):
+            if _core.is_past(search_until) or not family.walk(search_until, STOP):
                 break
         return KillReport(self.means, killed, family.survivors(), family.complete)
 

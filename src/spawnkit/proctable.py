@@ -112,15 +112,15 @@ def newest_first() -> list[int]:
 
 
 def newest() -> int:
-    """The pid that was given last; 0 where /proc is not mounted. Fifth field of /proc/loadavg."""
+    """The pid that was given last; 0 where /proc is not mounted, or is that of another pid
+    namespace. Fifth field of /proc/loadavg.
+    """
     try:
-        fd = os.open(f"{_PROC}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        _check_namespace()
+        with FileIO(f"{_PROC}/loadavg") as file:
+            return int(file.read(200).rsplit(None, 1)[1])
     except OSError:
         return 0
-    try:
-        return int(os.read(fd, 200).rsplit(None, 1)[1])
-    finally:
-        os.close(fd)
 
 
 def environ_of(pid: int) -> bytes:
@@ -167,11 +167,15 @@ def name_holders(pipes: dict[int, int]) -> list[OtherProcess]:
 
 
 def _pids() -> Iterator[int]:
+    _check_namespace()
+    return (int(name) for name in os.listdir(_PROC) if name.isdigit())
+
+
+def _check_namespace() -> None:
     # `unshare --pid` leaves the /proc of the namespace outside. What is 42 there is nobody here, or
     # a stranger, who would be killed in the other one's place.
     if os.readlink(f"{_PROC}/self") != str(os.getpid()):
         raise OSError(errno.ESRCH, "of another pid namespace", _PROC)
-    return (int(name) for name in os.listdir(_PROC) if name.isdigit())
 
 
 def _links(pid: int) -> Iterator[str]:
