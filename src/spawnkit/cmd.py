@@ -433,7 +433,10 @@ class Cmd:
             return self._ended(check)
         if not running.await_end(_core.deadline_after(timeout)):
             raise TimeoutExpired(self.name, timeout or 0.0)
-        state = running.conclude(self, check)
+        with running.concluding:
+            if self._running is None:  # another thread was faster, and has taken the streams
+                return self._ended(check)
+            state = running.conclude(self, check)
         assert state is not None
         return state
 

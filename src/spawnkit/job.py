@@ -105,13 +105,15 @@ class Job(Running):
             pipeline._running = self
             self._begin_supervision(in_background, busy)
         except BaseException as error:
-            self._end(error)
-            for stage in stages:
-                if stage.process is not None:
-                    stage.process._over = "its start failed"
-                stage.cmd.process = None
-            pipeline._running = None
-            self._close()
+            try:
+                self._end(error)
+            finally:
+                for stage in stages:
+                    if stage.process is not None:
+                        stage.process._over = "its start failed"
+                    stage.cmd.process = None
+                pipeline._running = None
+                self._close()
             raise
 
     def _start_stages(self) -> None:

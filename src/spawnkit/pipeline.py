@@ -164,7 +164,9 @@ class Pipeline:
             return self._ended(check)
         if not running.await_end(_core.deadline_after(timeout)):
             raise TimeoutExpired(self.name, timeout or 0.0)
-        running.conclude(self, check)
+        with running.concluding:
+            if self._running is not None:  # else another thread was faster
+                running.conclude(self, check)
         return self._ended(check)
 
     def run(self, timeout: float | None = None, check: bool = True) -> PipelineResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from _thread import allocate_lock
+from _thread import RLock, allocate_lock
 
 from . import _core, killing
 from .children import LOCKED, end_all
@@ -98,6 +98,7 @@ class Running:
         self._finished: LockType | None = None  # released by the thread that looks after it
         self._begun = self._over = False  # has that thread begun, has it come to its end?
         self._failure: BaseException | None = None  # what ended that thread
+        self.concluding = RLock()  # held by the caller of `conclude`, where others may wait too
         try:
             self._ending = self._check(cmd, timeout, three)
         except BaseException:
@@ -192,8 +193,10 @@ class Running:
             self.await_end(_core.FOREVER)
             return self.conclude(cmd, check)
         except BaseException as error:
-            self.abort(error)
-            self._note_end(cmd)
+            try:
+                self.abort(error)
+            finally:  # a second Ctrl-C, say
+                self._note_end(cmd)
             raise
 
     def start(self, cmd: Any, in_background: bool) -> None:
@@ -222,14 +225,24 @@ class Running:
                 _core.streams_started(streams.pump)
             self._begin_supervision(in_background, pumped or watched)
         except BaseException:
-            if self._process is not None:
-                child = self._process._child
-                if self._scope is not None and self._scope.is_wide and _core.is_running(child):
-                    self._scope.kill()
-                give_up(self._process)
-            cmd.process = cmd._running = None
-            self._close()
+            try:
+                self._give_up()
+            finally:
+                cmd.process = cmd._running = None
+                self._close()
             raise
+
+    def _give_up(self) -> None:
+        """Ends what a start that failed may have left."""
+        process, scope = self._process, self._scope
+        if process is None:
+            return
+        runs = _core.is_running(process._child) and not _core.is_stale(process._child)
+        try:
+            if scope is not None and scope.is_wide and runs:
+                killing.kill_surely(scope)
+        finally:
+            give_up(process)
 
     def _supervise(self, cmd: Cmd, streams: Streams, scope: killing.Scope) -> None:
         from .supervise import Supervision
@@ -407,10 +420,12 @@ class Running:
 
     def abort(self, error: BaseException) -> None:
         """Ends the process, whatever it is doing, and closes everything."""
-        self._end(error)
-        for process in self._processes():
-            process.note_end()
-        self._close()
+        try:
+            self._end(error)
+        finally:
+            for process in self._processes():
+                process.note_end()
+            self._close()
 
     def _processes(self) -> list[Process]:
         return [] if self._process is None else [self._process]
@@ -418,7 +433,12 @@ class Running:
     def _end(self, error: BaseException) -> None:
         """Ends the process, and whoever else the kill is to reach."""
         scope, ending = self._scope, self._ending
-        children = [] if scope is None else [child for child in scope.children if child.pid]
+        # Not in a process that was forked meanwhile, by a signal handler: it is not its command.
+        children = [
+            child
+            for child in ([] if scope is None else scope.children)
+            if child.pid and not _core.is_stale(child)
+        ]
         if scope is None or not children:
             return
         grace = grace_for(error, ending.attr)
@@ -434,7 +454,7 @@ class Running:
         finally:
             try:
                 if scope.reaches_others:
-                    scope.kill()
+                    killing.kill_surely(scope)
             finally:
                 end_all(children, 0.0 if scope.reaches_others else grace)
 
