@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -11,12 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
+from threading import Thread
 from typing import Any
 
 import pytest
 
 import spawnkit
 from spawnkit import PIPE, Cmd, KillReport, _core, family, killing, proctable, run
+from spawnkit.family import Family
 from support.children import Children
 from support.isolated import Isolate
 from support.leash import HANGS_AFTER, Leash
@@ -141,6 +145,11 @@ def test_silence_ends_a_command(take: str, engine: str) -> None:
     assert error.timeout == SOON
     assert (error.stdout or b"".join(heard)) == b"one\n"
     assert str(error).startswith("sh: silent for 0.1 s")
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12, 1e300])
+def test_no_silence_is_too_long(seconds: float, engine: str) -> None:
+    assert run(["echo", "x"], capture=True, idle_timeout=seconds, engine=engine).stdout == b"x\n"
 
 
 def test_who_goes_on_talking_is_left_alone(engine: str, children: Children) -> None:
@@ -467,6 +476,187 @@ def test_ctrl_c_reaches_the_others(
     assert outcome == ["interrupted", True]
 
 
+@pytest.mark.parametrize("strikes", [1, 2])
+def test_a_sweep_that_is_interrupted_goes_on(
+    strikes: int, monkeypatch: pytest.MonkeyPatch, children: Children, leash: Leash
+) -> None:
+    """Those it has stopped by then would stay so."""
+    walks = 0
+    walk = Family.walk
+
+    def interrupted(self: Family, *arguments: Any, **options: Any) -> bool:
+        nonlocal walks
+        found = walk(self, *arguments, **options)
+        walks += 1
+        if walks <= strikes:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Family, "walk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            [children("zoo"), "daemon"],
+            extra_files=[leash.theirs],
+            stdout=spawnkit.DEVNULL,
+            kill="tree",
+            timeout=SOON,
+        )
+    assert leash.all_gone()
+
+
+def left_by_interrupted_looks() -> list[int]:
+    """In an interpreter of its own: an exception at each line of a look at /proc."""
+    import os
+    import sys
+    from types import FrameType
+
+    from spawnkit import proctable
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    left = []
+    for nth in range(1, 100):
+        lines = 0
+
+        def trace(frame: FrameType, event: str, argument: object) -> object:
+            nonlocal lines
+            if frame.f_code is not proctable._read.__code__:
+                return None
+            lines += event == "line"
+            if lines == nth:  # noqa: B023 - used in this round only
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            proctable._read(1, "stat")
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        left.append(descriptors() - before)
+    return left
+
+
+def test_a_look_that_is_interrupted_leaves_no_descriptor(isolate: Isolate) -> None:
+    left = isolate(left_by_interrupted_looks)
+    assert len(left) > 3
+    assert not any(left)
+
+
+def forked_in_a_handler(kill: str, grip: int) -> list[Any]:
+    """In an interpreter of its own: a handler forks while `run` waits, and the other one leaves."""
+    import os
+    import signal
+    import sys
+
+    import spawnkit
+
+    forked = 0
+
+    def fork(*_: object) -> None:
+        nonlocal forked
+        forked = os.fork()
+        if not forked:
+            sys.exit(7)
+
+    signal.signal(signal.SIGUSR1, fork)
+    ends, holds = os.pipe()
+    # Its descendant goes on when the forked process is over, and says so if it is left to live.
+    script = f"(read line <&{grip}; echo lives) & kill -USR1 {os.getpid()}; wait"
+    try:
+        cmd = spawnkit.Cmd("sh", "-c", script, stdout=spawnkit.PIPE, kill=kill, timeout=60)
+        cmd.fd_map = {grip: ends}
+
+        def let_go(*_: object) -> None:
+            os.write(holds, b"\n")
+
+        signal.signal(signal.SIGCHLD, let_go)
+        cmd.run()
+    except SystemExit as error:
+        os._exit(int(str(error.code)))
+    except BaseException:
+        if not forked:
+            os._exit(8)
+        raise
+    for number in signal.SIGUSR1, signal.SIGCHLD:
+        signal.signal(number, signal.SIG_DFL)
+    os.close(ends)
+    os.close(holds)
+    assert cmd.result is not None
+    return [os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]), cmd.result.stdout.decode()]
+
+
+@pytest.mark.parametrize("kill", WIDE)
+def test_a_process_forked_meanwhile_kills_nobody(kill: str, isolate: Isolate) -> None:
+    needs(kill)
+    assert isolate(forked_in_a_handler, kill, 9) == [7, "lives\n"]
+
+
+@pytest.mark.parametrize("whose", ["nobody", "another"])
+@pytest.mark.parametrize("kill", ["group", "tree"])
+def test_a_proc_that_is_not_ours_is_not_read(
+    whose: str, kill: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after `unshare --pid`: whom it calls by a number is another process here, or none."""
+    strangers: list[Popen[bytes]] = []
+
+    def show_a_stranger(_: Cmd) -> None:
+        strangers.append(Popen(["sleep", "1000"]))
+        if whose == "another":
+            number = str(strangers[0].pid)
+            (tmp_path / number).symlink_to(f"{PROC}/{number}")
+            (tmp_path / "self").symlink_to("1")
+
+    monkeypatch.setattr(proctable, "_PROC", str(tmp_path))
+    monkeypatch.setattr(Family, "_is_marked", lambda *_: True)
+    try:
+        with pytest.raises(spawnkit.TimeoutExpired) as raised:
+            run(["sleep", "1000"], timeout=SOON, kill=kill, cancel=show_a_stranger, grace=0.5)
+        assert strangers[0].poll() is None
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+    assert raised.value.kill is not None
+    assert (raised.value.kill.killed, raised.value.kill.complete) == (1, False)
+
+
+def no_descriptor_at_the_kill() -> list[Any]:
+    """In an interpreter of its own."""
+    import os
+    import resource
+    from contextlib import suppress
+
+    import spawnkit
+    from spawnkit import cgroup_kill  # noqa: F401 - to be loaded beforehand
+
+    cmd = spawnkit.Cmd("sleep", "1000", kill="cgroup", timeout=0.5)
+    cmd.start()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    taken = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    said: list[Any] = []
+    try:
+        cmd.wait()
+    except spawnkit.TimeoutExpired as error:
+        said = [error.kill and error.kill.complete, error.state and error.state.signal]
+    for fd in taken:
+        os.close(fd)
+    return said
+
+
+def test_a_cgroup_that_cannot_be_looked_at_is_not_empty(isolate: Isolate) -> None:
+    needs("cgroup")
+    assert isolate(no_descriptor_at_the_kill, oracle=False) == [False, signal.SIGKILL]
+
+
 def as_nobody(program: str) -> list[str]:
     """In an interpreter of its own, as another user than the program."""
     import os
@@ -678,6 +868,27 @@ def test_each_stream_has_its_own_limit(engine: str) -> None:
     assert (result.stdout_dropped, result.stderr_dropped) == (0, 10)
 
 
+@pytest.mark.parametrize("overflow", ["truncate", "kill"])
+def test_a_character_cut_in_two_is_no_error(overflow: str, engine: str) -> None:
+    result = run(
+        ["printf", "\xe4\xf6\xfc\xe4\xf6\xfc"],
+        capture=True,
+        encoding="utf-8",
+        max_output=5,
+        overflow=overflow,
+        engine=engine,
+    )
+    assert result.stdout.startswith("\xe4\\xc3" if overflow == "truncate" else "\xe4\xf6\\xc3")
+    assert result.truncated
+
+
+def test_what_was_left_out_survives_a_pickle(engine: str) -> None:
+    result = run(["echo", "too much"], capture=True, max_output=2, engine=engine)
+    copy = pickle.loads(pickle.dumps(result))
+    assert copy == result
+    assert (copy.truncated, copy.stdout_dropped) == (True, result.stdout_dropped)
+
+
 def test_output_has_a_limit_too(engine: str) -> None:
     cut = spawnkit.output(["sh", "-c", COUNT], max_output=10, engine=engine)
     assert cut == b"0\n1\n2\n... 108880 bytes left out ...\n9999\n"
@@ -726,8 +937,15 @@ def flooded(program: str) -> int:
         ({"kill": "everybody"}, ValueError, "kill: 'everybody' is not one of 'process'"),
         ({"kill": 9}, TypeError, "kill"),
         ({"overflow": "ignore"}, ValueError, "overflow"),
-        ({"max_output": 10}, ValueError, "max_output: no output is captured"),
-        ({"max_output": 0, "capture": True}, ValueError, "max_output: 0 is not above 0"),
+        ({"max_output": 10}, ValueError, "max_output: neither stdout nor stderr is PIPE"),
+        ({"max_output": 10, "capture": "memory"}, ValueError, "max_output: neither stdout nor"),
+        ({"max_output": 2**60, "capture": True}, ValueError, "max_output: 1152921504606846976 is"),
+        (
+            {"overflow": "kill", "capture": True},
+            ValueError,
+            "overflow: 'kill', but there is no max",
+        ),
+        ({"max_output": 0, "capture": True}, ValueError, "max_output: 0 is not in 1.."),
         ({"max_output": 1.5, "capture": True}, TypeError, "max_output"),
         ({"max_output": True, "capture": True}, TypeError, "max_output"),
         (
@@ -831,6 +1049,23 @@ def test_each_of_many_has_its_own_end(children: Children) -> None:
             cmd.wait()
         assert e.value.stdout == b"begun\n"
         os.close(ends)
+
+
+@pytest.mark.parametrize("stdout", [PIPE, spawnkit.MEMORY], ids=repr)
+def test_several_may_wait_and_nothing_is_lost(stdout: Any, engine: str) -> None:
+    for _ in range(20):
+        cmd = Cmd("echo", "hello", stdout=stdout, timeout=60, engine=engine)
+        cmd.start()
+        states: list[Any] = []
+        threads = [Thread(target=lambda: states.append(cmd.wait())) for _ in range(3)]  # noqa: B023
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert cmd.result is not None
+        assert bytes(cmd.result.stdout) == b"hello\n"
+        assert states == [cmd.process_state] * 3
+        cmd.result = None
 
 
 def test_a_thread_that_went_comes_back(children: Children) -> None:

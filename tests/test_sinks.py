@@ -945,3 +945,10 @@ def test_standard_output_of_ours_is_a_target(capsys: pytest.CaptureFixture[str])
     run(["/bin/echo", "ä"], stdout=tee(sys.stdout, PIPE))
     print("after")
     assert capsys.readouterr().out == "before\nä\nafter\n"
+
+
+@pytest.mark.parametrize("target", [spawnkit.MEMORY, spawnkit.ORDERED], ids=repr)
+def test_what_nobody_reads_is_refused_in_a_tee(target: object) -> None:
+    stdout: Any = spawnkit.tee(spawnkit.PIPE, target)
+    with pytest.raises(ValueError, match=r"stdout: spawnkit\.\w+ in a tee: nobody reads that"):
+        spawnkit.run(["/nonexistent/never-looked-for"], stdout=stdout)

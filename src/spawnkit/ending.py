@@ -102,20 +102,25 @@ class Ending:
     def _check_idle(self, streams: CheckedThree) -> None:
         if self.idle_timeout is None:
             return
-        if _core.deadline_after(self.idle_timeout, "idle_timeout") == _core.NOW:
+        due = _core.deadline_after(self.idle_timeout, "idle_timeout")
+        if due == _core.NOW:
             raise ValueError(f"idle_timeout: {self.idle_timeout!r} is not above 0")
         if not any(stream in (PIPE, ORDERED) or type(stream) is Copied for stream in streams[1:]):
             raise ValueError("idle_timeout: no output comes through us; capture stdout or stderr")
+        if due == _core.FOREVER:
+            self.idle_timeout = None
 
     def _check_limit(self, limit: int | None, streams: CheckedThree) -> None:
         if limit is None:
+            if self.overflow != "truncate":
+                raise ValueError(f"overflow: {self.overflow!r}, but there is no max_output")
             return
         if not isinstance(limit, int) or isinstance(limit, bool):
             raise TypeError(f"max_output: bytes or None wanted, not {limit!r}")
         if not 0 < limit < 2**60:
-            raise ValueError(f"max_output: {limit} is not above 0")
+            raise ValueError(f"max_output: {limit} is not in 1..2**60-1")
         if PIPE not in streams[1:]:
-            raise ValueError("max_output: no output is captured")
+            raise ValueError("max_output: neither stdout nor stderr is PIPE")
         self.limit = limit
 
     def _check_cgroup(self) -> None:

@@ -83,7 +83,8 @@ class Result:
         """Pickles and copies with bytes in the place of a memoryview, which cannot be sent."""
         outputs = plain(self.stdout), plain(self.stderr)
         values = (self.state, *outputs, self.broken_pipe)
-        return type(self), values, (None, {"ordered": self.ordered})
+        names = ("stdout_dropped", "stderr_dropped", "ordered", "kill")
+        return type(self), values, (None, {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         """Result(<ProcessState …>, stdout=…, stderr=…)."""
@@ -95,11 +96,14 @@ class Result:
         return f"Result({self.state!r}, {outputs}{more})"
 
     def decode(self, text: Text) -> None:
-        """Turns what was captured into str; UnicodeDecodeError as the error handler says."""
+        """Turns what was captured into str; UnicodeDecodeError as the error handler says.
+
+        What `max_output` has cut, perhaps in the middle of a character, is decoded somehow.
+        """
         if isinstance(self.stdout, (bytes, memoryview)):
-            self.stdout = str(self.stdout, *text)
+            self.stdout = str(self.stdout, *(_lenient(text) if self.stdout_dropped else text))
         if isinstance(self.stderr, (bytes, memoryview)):
-            self.stderr = str(self.stderr, *text)
+            self.stderr = str(self.stderr, *(_lenient(text) if self.stderr_dropped else text))
         if self.ordered and isinstance(self.ordered[0][2], bytes):
             from .ordered import decode
 
@@ -107,8 +111,12 @@ class Result:
 
     def decode_somehow(self, text: Text) -> None:
         """The same for an exception: its news must not be lost to a character cut in two."""
-        encoding, errors = text
-        self.decode((encoding, "backslashreplace" if errors == "strict" else errors))
+        self.decode(_lenient(text))
+
+
+def _lenient(text: Text) -> Text:
+    encoding, errors = text
+    return encoding, "backslashreplace" if errors == "strict" else errors
 
 
 def _shown(output: Any) -> str:

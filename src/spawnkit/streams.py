@@ -207,6 +207,8 @@ def _check_target(target: Any, index: int) -> object:
     name = f"{NAMES[index]}: {target!r} in a tee"
     if target is STDOUT:
         raise ValueError(f"{name}: only stderr itself can be STDOUT")
+    if target is MEMORY or target is ORDERED or target is HELD:
+        raise ValueError(f"{name}: nobody reads that; PIPE gathers in a tee")
     if type(target) is not int and has_descriptor(target):
         descriptor(target, name)
         return sinks.file_for(target)
