@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import select
-from _thread import RLock
+from _thread import allocate_lock
 from time import monotonic_ns
 
 from . import _core
-from .threads import let_go, start_thread
+from .threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,45 +39,40 @@ class _Entry:
 
 
 class _Looker:
-    """The thread, which is there as long as it has something to look after."""
+    """The thread, which is there as long as it has something to look after.
+
+    Whoever starts a command takes no lock here: an interrupt could leave it taken for all others.
+    In its place, a command that comes is put into a list, and the thread woken by the bell of one
+    that it has already. Nobody is lost:
+        1. the thread says whom to ring (`_someone`), then looks into the list, then sleeps;
+        2. who comes writes into the list, then asks whom to ring;
+        3. if the thread has not seen him in the list, he sees whom it said, which it sleeps on; if
+           that is nobody, he starts a thread, which finds the old one gone, or is not needed.
+    """
 
     def __init__(self) -> None:
-        self._lock = RLock()  # re-entrant: a signal handler may start a command
         self._arrivals: list[_Entry] = []
         self._entries: dict[_Entry, None] = {}
+        self._someone: _Entry | None = None
         self._by_fd: dict[int, _Entry] = {}
-        self._runs = False
         self._poll = select.poll()
-        self._door = self._guard = _core.new_pump()  # its bell is the thread's
+        self._running = allocate_lock()  # only tried, and only by threads of ours
 
     def add(self, entry: _Entry) -> None:
         """From now on this command is looked after. RuntimeError where no thread can be had."""
-        with self._lock:
-            self._arrivals.append(entry)
-            if self._runs:
-                _core.ring(self._door)
-                return
-        # Whatever interrupts this, the thread itself says whether it runs. If two are started at
-        # once, the second finds nothing to do.
-        start_thread(self._run, self._lost)
+        self._arrivals.append(entry)
+        someone = self._someone
+        if someone is None:
+            start_thread(self._run, self._lost)
+        else:
+            someone.supervision.ring()
 
     def _run(self) -> None:
-        try:
-            if self._begin():
+        while self._arrivals and self._running.acquire(blocking=False):
+            try:
                 self._look()
-        finally:
-            let_go(self._lock)
-
-    def _begin(self) -> bool:
-        with self._lock:
-            if self._runs:
-                return False
-            self._door = _core.new_pump()
-            self._guard = _core.guard_pump(self._door)
-            _core.open_pump(self._door, _core.BELL)
-            self._poll.register(_core.bell(self._door), select.POLLIN)
-            self._runs = True
-            return True
+            finally:
+                self._running.release()
 
     def _look(self) -> None:
         while self._take_in():
@@ -90,23 +85,16 @@ class _Looker:
 
     def _take_in(self) -> bool:
         """The new ones. False: there is nobody, and the thread may go."""
-        with self._lock:
-            _core.listen(self._door, False, _core.NOW)
-            arrivals, self._arrivals = self._arrivals, []
-            if not (arrivals or self._entries):
-                self._runs = False
-                self._poll.unregister(_core.bell(self._door))
-                _core.close_pump(self._door)
-                return False
-        for entry in arrivals:
+        while True:
+            self._someone = next(iter(self._entries), None)
+            if not self._arrivals:
+                return self._someone is not None
+            entry = self._arrivals.pop(0)
             self._entries[entry] = None
             self._step(entry)
-        return True
 
     def _pause(self) -> float:
         dues = [e.supervision.due for e in self._entries if e.supervision.due != _core.FOREVER]
-        if self._arrivals or not self._entries:
-            return 0.0
         if not dues:
             return _LONGEST
         # Rounded up: a millisecond too early would be a step for nothing, and then another.
@@ -137,13 +125,14 @@ class _Looker:
         entry.fds = fds
 
     def _lost(self, error: BaseException) -> None:
-        """The thread is gone, for want of memory or of a descriptor for its bell; or never came."""
-        with self._lock:
-            self._runs = False
-            left = [*self._entries, *self._arrivals]
-            self._entries, self._arrivals, self._by_fd = {}, [], {}
-            self._poll = select.poll()
-            _core.close_pump(self._door)
+        """The thread is gone, for want of memory, or never came."""
+        if not self._running.acquire(blocking=False):
+            return  # another one is there, and takes them in
+        left = [*self._entries, *self._arrivals]
+        self._someone = None
+        self._entries, self._arrivals, self._by_fd = {}, [], {}
+        self._poll = select.poll()
+        self._running.release()
         for entry in left:
             entry.over(error)
 
