@@ -28,6 +28,8 @@ rows are named scenario/subject, for example static/plain/spawnkit:
     discard    to a write() that only counts    keep  to one bytes object
     hash       to the update() of a SHA-256; the floor calls the same libcrypto
                The floor leaves the pipe at the size the kernel gave it.
+  pipeline-static, pipeline-true    a | b | c that do nothing, beside subprocess, sh and plumbum
+  pipeline-gib     MiB per second of 1 GiB through cat | cat | cat, beside the same
   parent-1GiB  setsid, umask, a limit and a directory, from a process of 1 GiB and a small one
   import-...   a fresh interpreter that imports the module; -run: and takes its `run`
   control      the floor against itself: how far from 1.00 the method can lead
