@@ -692,6 +692,8 @@ def other_user(children: Children) -> Iterator[str]:
     """A program that becomes another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a program that becomes another user")
+    if "NoNewPrivs:\t1" in (PROC / "self/status").read_text():
+        pytest.skip("with no_new_privs no program becomes another user")
     program = Path("/tmp") / f"spawnkit-other-user-{os.getpid()}"
     shutil.copy(children("other_user"), program)
     try:
@@ -996,7 +998,16 @@ def threads_now() -> int:
     return len(os.listdir(f"{PROC}/self/task"))
 
 
+def needs_pidfds() -> None:
+    process = spawnkit.start_process("/bin/true", ["true"])
+    pidfd = process.pidfd
+    process.wait()
+    if pidfd is None:
+        pytest.skip("without pidfds a command has a thread of its own")
+
+
 def test_one_thread_serves_them_all(children: Children) -> None:
+    needs_pidfds()
     before = threads_now()
     ends, leash = os.pipe()
     script = "echo out; echo error >&2; exec cat"
@@ -1016,6 +1027,7 @@ def test_a_thousand_at_once_take_ten_kilobytes_each() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 4200:
         pytest.skip(f"a thousand children need 4,100 descriptors, and the hard limit is {hard}")
+    needs_pidfds()
     root = Path(__file__).parent.parent
     done = run([sys.executable, "-m", "bench.many"], dir=root, capture=True, encoding="utf-8")
     lines = done.stdout.splitlines()[1:]

@@ -166,6 +166,8 @@ def _limits() -> Facts:
 
 def _cgroups() -> Facts:
     """Where we are, and the cgroups of ours in there, if the package has any idea of them."""
+    if not os.path.exists("/proc/self/cgroup"):
+        return {}  # the package has no way to any, then
     facts = {"cgroups": _read(f"{PROC}/self/cgroup")}
     tree = sys.modules.get("spawnkit.cgroup_tree")
     if tree:
