@@ -334,6 +334,8 @@ NO_PIDFD = {
     "test_degrade.py::test_doctor_says_what_is_refused": "here it is refused from the start",
 }
 
+WHO_IS_THERE = "who belongs to a command, and who holds a pipe, is looked up in /proc"
+
 NO_PROC = {
     "test_exec_fd.py::test_a_shell_script_runs*": "a script from a descriptor is /dev/fd/N",
     "test_descriptors.py::test_a_lowered_hard_limit_hides_none_either[[]*-close_range:*": "without "
@@ -350,6 +352,33 @@ NO_PROC = {
     "test_fuzz.py::test_every_plan_of_the_packer_*": "AddressSanitizer itself needs /proc",
     "test_fuzz.py::test_a_planted_defect_is_found[[]plans]": "AddressSanitizer itself needs /proc",
     "test_comparator.py::test_spawnkit_does_what_it_must[[]C9]": "its child reads /proc",
+    "test_ending.py::test_a_descendant_that_holds_the_pipe_*": WHO_IS_THERE,
+    "test_ending.py::test_a_kill_reaches_the_others*": WHO_IS_THERE,
+    "test_ending.py::test_a_process_that_ends_first_*": WHO_IS_THERE,
+    "test_ending.py::test_a_success_leaves_*": WHO_IS_THERE,
+    "test_ending.py::test_a_cgroup_of_the_callers_*": WHO_IS_THERE,
+    "test_ending.py::test_who_runs_on_*": WHO_IS_THERE,
+    "test_ending.py::test_with_no_descriptor_left_*": WHO_IS_THERE,
+    "test_ending.py::test_strangers_are_not_hit*": WHO_IS_THERE,
+    "test_ending.py::test_a_command_inside_a_command_*": WHO_IS_THERE,
+    "test_ending.py::test_who_holds_*": WHO_IS_THERE,
+    "test_ending.py::test_the_short_way_names_them_too*": WHO_IS_THERE,
+    "test_ending.py::test_ctrl_c_reaches_the_others*": WHO_IS_THERE,
+    "test_ending.py::test_a_sweep_that_is_interrupted_*": WHO_IS_THERE,
+    "test_ending.py::test_a_look_that_is_interrupted_*": WHO_IS_THERE,
+    "test_ending.py::test_a_process_forked_meanwhile_*": WHO_IS_THERE,
+    "test_ending.py::test_a_proc_that_is_not_ours_*": WHO_IS_THERE,
+    "test_ending.py::test_a_cgroup_that_cannot_be_looked_at_*": WHO_IS_THERE,
+    "test_ending.py::test_a_program_of_another_user": WHO_IS_THERE,
+    "test_ending.py::test_a_subreapers_tree_*": WHO_IS_THERE,
+    "test_ending.py::test_too_much_is_an_error*": WHO_IS_THERE,
+    "test_ending.py::test_a_group_of_its_own_only_*": WHO_IS_THERE,
+    "test_ending.py::test_a_thousand_at_once_*": WHO_IS_THERE,
+    "test_zoo.py::*": WHO_IS_THERE,
+    "test_pipeline.py::test_all_stages_are_in_one_group_*": "the stages look into /proc themselves",
+    "test_capture_ordered.py::test_dev_stdout_*": "/dev/stdout is a link into /proc",
+    "test_capture_memory.py::test_what_is_opened_again_*": "/dev/stdout is a link into /proc",
+    "test_cgroups.py::*": "which cgroups are ours is looked up in /proc",
 }
 
 UNDER_VALGRIND = {
