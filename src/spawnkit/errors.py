@@ -56,10 +56,15 @@ class Error(Exception):
         None.
     states: where a Pipeline raises it after its start, the ProcessState of each stage, None for one
         that could not be killed; else ().
+    kill: where a command was killed, a KillReport; else None.
+    holders: where streams were closed before their end, an `OtherProcess` for each that still had
+        them open: empty where those were another user's, gone a moment later, or sockets (ORDERED).
     """
 
     ordered: list[Record] | None = None
     states: tuple[ProcessState | None, ...] = ()
+    kill: KillReport | None = None
+    holders: Sequence[OtherProcess] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles with bytes in the place of a memoryview."""
@@ -259,8 +264,6 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         call, or another user's, which we may not signal). Of a program that ended by itself, at
         the action or while a descendant of its held the pipe, it is the program's own.
     stage: None once the program was running; else the step of its setup that had not returned.
-    kill: a KillReport; None where nothing was killed.
-    holders: an `OtherProcess` for each that still had its streams open when we closed ours.
 
     Go returns `context.DeadlineExceeded`, or the kill as an ExitError.
     """
@@ -283,8 +286,6 @@ class TimeoutExpired(Error, TimeoutError):  # noqa: N818 - the field's name for 
         self.state = state
         self.stage = stage
         self.idle = False
-        self.kill: KillReport | None = None
-        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
         """Says whether the program or its setup took too long, and who is left of it."""
@@ -302,7 +303,6 @@ class Cancelled(Error):  # noqa: N818 - the field's name for it
         before the start.
     stdout, stderr: what had been captured: bytes, or str where an encoding was given; None where
         nothing was captured.
-    kill, holders: as in TimeoutExpired.
 
     Go returns `context.Canceled`.
     """
@@ -320,8 +320,6 @@ class Cancelled(Error):  # noqa: N818 - the field's name for it
         self.state = state
         self.stdout = stdout
         self.stderr = stderr
-        self.kill: KillReport | None = None
-        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
         """The program, that it was cancelled, and who is left of it."""
@@ -335,7 +333,6 @@ class OutputLimitError(Error):
     stdout, stderr: what came first of each, up to the limit: bytes, or str where an encoding was
         given; None where nothing was captured.
     state: its ProcessState; None where the kill did not take effect within a second.
-    kill, holders: as in TimeoutExpired.
     """
 
     def __init__(
@@ -353,8 +350,6 @@ class OutputLimitError(Error):
         self.state = state
         self.stdout = stdout
         self.stderr = stderr
-        self.kill: KillReport | None = None
-        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
         """The program, the limit, and who is left of it."""
@@ -371,9 +366,6 @@ class WaitDelayError(Error):
     state: its ProcessState.
     stdout, stderr: what had been captured until then: bytes, or str where an encoding was given;
         None where nothing was captured.
-    holders: an `OtherProcess` for each that still had its streams open when we closed ours: empty
-        where they were another user's, or gone a moment later.
-    kill: a KillReport, where `kill` reaches further than the process; else None.
 
     Go's `exec.ErrWaitDelay`.
     """
@@ -393,8 +385,6 @@ class WaitDelayError(Error):
         self.state = state
         self.stdout = stdout
         self.stderr = stderr
-        self.kill: KillReport | None = None
-        self.holders: Sequence[OtherProcess] = ()
 
     def __str__(self) -> str:
         """The program, how long its streams were given, and who holds them."""
