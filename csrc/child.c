@@ -199,7 +199,7 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
 
     switch (op->code) {
     case SK_OP_PDEATHSIG:
-        result = sys_pdeathsig(op->a);
+        result = sys_prctl(1 /* PR_SET_PDEATHSIG */, op->a);
         /* The kernel tells of an end that is still to come:
          *   1. the parent makes us, and is killed;
          *   2. we ask for the signal, which was due before: it never comes. */

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define SMALL_ROOM \
-    512 /* most programs say a line or nothing, and there may be a thousand of them */
+/* Most programs say a line or nothing, and there may be a thousand of them. */
+#define SMALL_ROOM 512
 #define FIRST_ROOM 8192
 #define LEAST_READ 4096
 #define LARGEST_READ (1u << 20)

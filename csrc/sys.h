@@ -224,8 +224,6 @@ SK_INLINE void sys_exit(int code)
     for (;;)
         SK_SYS(SYS_exit_group, code, 0, 0, 0, 0);
 }
-/* The signal that the caller gets when the thread that made it ends: PR_SET_PDEATHSIG of prctl(2). */
-SK_INLINE int sys_pdeathsig(int signal) { return (int)SK_SYS(SYS_prctl, 1, signal, 0, 0, 0); }
 SK_INLINE int sys_getppid(void) { return (int)SK_SYS(SYS_getppid, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_getpid(void) { return (int)SK_SYS(SYS_getpid, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_gettid(void) { return (int)SK_SYS(SYS_gettid, 0, 0, 0, 0, 0); }

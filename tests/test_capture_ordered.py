@@ -15,7 +15,7 @@ import pytest
 
 import spawnkit
 from spawnkit import ORDERED, PIPE, STDOUT, Cmd, run
-from support.children import Children
+from support.children import Children, ends
 from support.isolated import Isolate
 from support.late import late
 from support.proc import PROC
@@ -112,10 +112,7 @@ def test_a_descendant_is_waited_for(engine: str, children: Children) -> None:
         argv = [children("writes"), "1=61", "fork", "hear", "2=62", "tell"]
         cmd = Cmd(*argv, stdout=ORDERED, stderr=ORDERED, engine=engine, **gate.options)
         cmd.start()
-        end = time.monotonic() + HANGS_AFTER
-        while cmd.process.poll() is None:
-            assert time.monotonic() < end
-            time.sleep(0.001)
+        assert ends(cmd.process.pid, HANGS_AFTER)
         with pytest.raises(spawnkit.TimeoutExpired):
             cmd.wait(0.05)
         assert gate.go() == b"0\n"

@@ -424,6 +424,10 @@ def background(place: Place) -> None:
 def cancelled(place: Place) -> None:
     token = spawnkit.CancelToken()
     cmd = spawnkit.Cmd("/bin/cat", stdin=_never(place), cancel=token, engine=place.engine)
+    _cancel(cmd, token)
+
+
+def _cancel(cmd: spawnkit.Cmd, token: spawnkit.CancelToken) -> None:
     try:
         cmd.start()
         token.cancel()
@@ -444,17 +448,8 @@ def swept(place: Place) -> None:
     cmd = spawnkit.Cmd(SHELL, "-c", script, stdin=_never(place), cancel=token, kill="tree")
     cmd.engine = place.engine
     cmd.max_output, cmd.stdout = 1000, PIPE
-    try:
-        with spawnkit.subreaper():
-            cmd.start()
-            token.cancel()
-            cmd.wait()
-    except spawnkit.Cancelled:
-        pass
-    else:
-        raise AssertionError("it ended by itself")
-    finally:
-        _end(cmd)
+    with spawnkit.subreaper():
+        _cancel(cmd, token)
 
 
 @use
