@@ -243,9 +243,10 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
     return -ENOSYS;
 }
 
-/* Tries the candidates in order, as execvp does: a path that is not there, or may not be run, does
- * not hide a later one; but if none runs, "may not be run" is the better answer. A program given as
- * a descriptor is the only candidate. */
+/* Tries the candidates in order: one that is not there, or cannot be run, does not hide a later one. If
+ * none runs, the answer is that of the last one that was there: as CPython's _posixsubprocess has it,
+ * whose programs bring such lists (dropin/planning.py). A program given as a descriptor is the only
+ * candidate. */
 static SK_BARE void execute(struct sk_launch *launch)
 {
     int error = 0, index = 0;
@@ -260,14 +261,9 @@ static SK_BARE void execute(struct sk_launch *launch)
 
         enter(launch, SK_AT_EXEC, (int)i);
         result = sys_execve(launch->paths[i], launch->argv, launch->envp);
-        if (!error || (result == -EACCES && error != -EACCES)) {
+        if (!error || (result != -ENOENT && result != -ENOTDIR)) {
             error = result;
             index = (int)i;
-        }
-        if (result != -ENOENT && result != -ENOTDIR && result != -EACCES) {
-            error = result;
-            index = (int)i;
-            break;
         }
     }
     launch->report.index = index;

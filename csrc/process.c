@@ -108,7 +108,15 @@ void sk_mask_release(sk_mask *mask)
     mask->held = 0;
 }
 
-void sk_mask_look(sk_mask *mask) { sys_sigmask(SIG_BLOCK, 0, &mask->before); }
+void sk_mask_look(sk_mask *mask) { mask->before = sk_mask_now(); }
+
+uint64_t sk_mask_now(void)
+{
+    uint64_t mask = 0;
+
+    sys_sigmask(SIG_BLOCK, 0, &mask);
+    return mask;
+}
 
 int sk_subreaper(int on)
 {

@@ -231,6 +231,10 @@ int sk_pump_open(sk_pump *pump, int parts);
  * -ENXIO for a FIFO, whose open could wait for ever. */
 int sk_pump_path(sk_pump *pump, int stream, const char *path);
 
+/* Takes pipes that somebody else has opened and keeps: duplicates of our ends, close-on-exec; -1: none.
+ * That of stdin becomes non-blocking, for everybody who has it. 0 or a negative errno. */
+int sk_pump_borrow(sk_pump *pump, int stdin_end, int stdout_end, int stderr_end);
+
 /* A file in memory for one output of the child, in the place of a pipe: nobody has to read while it
  * runs. It stays open until sk_pump_close. */
 int sk_pump_memory(sk_pump *pump, int stream);
@@ -395,6 +399,7 @@ int sk_mask_hold(sk_mask *mask);
 void sk_mask_release(sk_mask *mask);
 void sk_mask_look(sk_mask *mask); /* only notes the mask, for a later take */
 void sk_mask_take(const sk_mask *mask);
+uint64_t sk_mask_now(void); /* bit n-1 is signal n */
 
 /* Our own peak resident memory in bytes, which the kernel folds into that of a child. */
 int64_t sk_own_peak(void);

@@ -65,6 +65,24 @@ int sk_pump_open(sk_pump *pump, int parts)
     return result < 0 ? result : 0;
 }
 
+int sk_pump_borrow(sk_pump *pump, int stdin_end, int stdout_end, int stderr_end)
+{
+    const int ends[3] = {stdin_end, stdout_end, stderr_end};
+
+    sk__pump_begin(pump);
+    for (int i = 0; i < 3; i++) {
+        int copy;
+
+        if (ends[i] < 0)
+            continue;
+        copy = sys_fcntl(ends[i], F_DUPFD_CLOEXEC, 0);
+        if (copy < 0)
+            return copy;
+        pump->ours[i] = copy;
+    }
+    return stdin_end < 0 ? 0 : set_nonblocking(stdin_end);
+}
+
 void sk__widen(sk_pump *pump, int stream)
 {
     const int get = 1032 /* F_GETPIPE_SZ */, set = 1031;

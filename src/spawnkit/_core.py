@@ -293,6 +293,11 @@ def drop(child: Child) -> None:
     lib.sk_drop(child)
 
 
+def guard_child(child: Child) -> Guard:
+    """Drops it when this is dropped; see `new_pidfd`. For handles without a finalizer of ours."""
+    return ffi.gc(child, lib.sk_drop)
+
+
 def rusage(child: Child) -> tuple[int, ...]:
     """The 18 words of struct rusage as the kernel wrote them."""
     return tuple(ffi.unpack(child.rusage, 18))
@@ -444,6 +449,13 @@ def be_attentive(pump: Pump, limit: int) -> None:
 def last_heard(pump: Pump) -> int:
     """When something came last, in the time of deadlines; 0: nothing yet."""
     return int(pump.heard)
+
+
+def borrow_pipes(pump: Pump, stdin: int, stdout: int, stderr: int) -> None:
+    """Adds our ends of pipes that stay somebody else's; -1: none; OSError."""
+    result = lib.sk_pump_borrow(pump, stdin, stdout, stderr)
+    if result:
+        raise OSError(-result, os.strerror(-result))
 
 
 def feed_pump(pump: Pump, data: Buffer) -> Any:
@@ -779,6 +791,9 @@ def hold_signals(mask: Any) -> None:
 def release_signals(mask: Any) -> None:
     """Gives it back its mask; harmless when repeated."""
     lib.sk_mask_release(mask)
+
+
+signal_mask = lib.sk_mask_now  # of this thread, as a number: bit n-1 is signal n
 
 
 def current_mask() -> Any:

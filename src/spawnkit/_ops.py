@@ -30,7 +30,7 @@ SIGNALS = 64  # the kernel's count
 LAST_FD = 2**32 - 1  # close_range(2): to the end
 
 # What Python ignores for its own sake and no other program expects to start with.
-_PYTHON_IGNORES = frozenset((13, 25))  # SIGPIPE, SIGXFSZ on x86-64 and aarch64
+PYTHON_IGNORES = frozenset((13, 25))  # SIGPIPE, SIGXFSZ on x86-64 and aarch64
 
 
 def op(code: int, *, a: int = 0, b: int = 0, text: int = 0, x: int = 0, y: int = 0) -> bytes:
@@ -45,7 +45,7 @@ def bits(signals: Iterable[int]) -> int:
 
 def signals(default: frozenset[int], ignore: frozenset[int], mask: frozenset[int]) -> bytes:
     """Dispositions, then the mask, which lets in what was held back until now."""
-    packed = op(SIG_DEFAULT, x=bits((default | _PYTHON_IGNORES) - ignore))
+    packed = op(SIG_DEFAULT, x=bits((default | PYTHON_IGNORES) - ignore))
     if ignore:
         packed += op(SIG_IGNORE, x=bits(ignore))
     return packed + op(SIG_MASK, x=bits(mask))
@@ -55,11 +55,12 @@ PLAIN_SIGNALS = signals(frozenset(), frozenset(), frozenset())
 
 
 def descriptors(
-    wanted: dict[int, int | None], kept: frozenset[int], until_exec: int | None = None
+    wanted: dict[int, int | None], kept: frozenset[int] | None, until_exec: int | None = None
 ) -> bytes:
     """Moves that make `wanted` true, then the closing of all that is neither wanted nor kept.
 
-    until_exec: a target that the program itself is not to have.
+    kept: None: nothing is closed; what is not close-on-exec stays. until_exec: a target that the
+    program itself is not to have.
     """
     packed = []
     for source, target, cloexec in _core.descriptor_moves(wanted, until_exec):
@@ -69,6 +70,8 @@ def descriptors(
             packed.append(op(KEEP, a=target))
         else:
             packed.append(op(DUP, a=source, b=target, x=cloexec))
+    if kept is None:
+        return b"".join(packed)
     first = 0
     for fd in sorted(kept | wanted.keys()):
         if fd > first:

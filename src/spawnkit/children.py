@@ -107,6 +107,25 @@ def retry_busy(attempt: Callable[[], T], deadline: int = _core.FOREVER) -> T:
         pause *= 2
 
 
+def spawn_and_settle(
+    child: _core.Child, plan: bytes, engine: int, deadline: int = _core.FOREVER
+) -> bool:
+    """Spawns with a pidfd, and waits until the program runs; False: the deadline came first.
+
+    child: may have been spawned already. Raises SpawnError. Whoever calls this calls `end` when an
+    exception strikes.
+    """
+
+    def attempt() -> bool:
+        if not _core.is_made(child):
+            _core.renew_child(child)
+            if not spawn(plan, engine, _core.PIDFD, child, deadline):
+                return False
+        return _core.settle(child, plan, deadline)
+
+    return retry_busy(attempt, deadline)
+
+
 def end(child: _core.Child, grace: float = 0.0) -> bool:
     """Ends a child for good, after `grace` seconds in which it may end by itself.
 

@@ -77,14 +77,19 @@ def encode_args(args: Sequence[Arg], item: str = "args") -> bytes:
         raise TypeError(f"{item}: a list or tuple of arguments wanted, not {args!r}")
     if not args:
         raise ValueError(f"{item}: empty; {item}[0] is the program's name")
-    try:
-        # The common case, all str, in two steps for the whole list.
-        joined = "\0".join(args).encode(_ENCODING, _ERRORS)
-        if joined.count(b"\0") == len(args) - 1:
-            return joined + b"\0"
-    except (TypeError, UnicodeEncodeError):
-        pass
+    joined = joined_text(args)
+    if joined is not None:
+        return joined
     return b"".join([encode(arg, f"{item}[{i}]") + b"\0" for i, arg in enumerate(args)])
+
+
+def joined_text(args: Sequence[object]) -> bytes | None:
+    """The common case, all str, in two steps for the whole list; None if it is another one."""
+    try:
+        joined = "\0".join(args).encode(_ENCODING, _ERRORS)  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        return None
+    return joined + b"\0" if joined.count(b"\0") == len(args) - 1 else None
 
 
 def descriptor(value: object, item: str) -> int:
@@ -195,11 +200,11 @@ def pack(
         if dir is not None:
             pieces.append((_ops.CHDIR, dir, 0))
         pieces += (_descriptors(wanted or {}, kept, until_exec), after)
-        ops, operands = _lay_out(pieces)
-    return _assemble(path, argv, argc, env, ops, operands, target)
+        ops, operands = lay_out(pieces)
+    return assemble(path + b"\0", 1, argv, argc, env, ops, operands, target)
 
 
-def _lay_out(pieces: list[Piece]) -> tuple[bytes, bytes]:
+def lay_out(pieces: list[Piece]) -> tuple[bytes, bytes]:
     """The operations, and the texts that come after them: only here is known where that is."""
     at = _HEADER.size + sum([_ops.OP.size if type(p) is tuple else len(p) for p in pieces])
     packed, texts = [], []
@@ -221,36 +226,38 @@ def pack_execute(
     ops = _ops.PLAIN_SIGNALS
     if exec_fd is not None and is_script(exec_fd):
         ops = _ops.op(_ops.KEEP, a=exec_fd) + ops
-    return _assemble(path, argv, argc, env, ops, b"", -1 if exec_fd is None else exec_fd)
+    fd = -1 if exec_fd is None else exec_fd
+    return assemble(path + b"\0", 1, argv, argc, env, ops, b"", fd)
 
 
-def _assemble(
-    path: bytes,
+def assemble(
+    paths: bytes,
+    path_count: int,
     argv: bytes,
     argc: int,
     env: tuple[bytes, int],
     ops: bytes,
     operands: bytes,
-    exec_fd: int,
+    exec_fd: int = -1,
 ) -> bytes:
+    """The parts of a plan in one piece. paths: the candidates, each with its NUL."""
     block, count = env
     strings = _HEADER.size + len(ops) + len(operands)
     return b"".join(
         (
             _HEADER.pack(
                 _MAGIC,
-                strings + len(path) + 1 + len(argv) + len(block),
+                strings + len(paths) + len(argv) + len(block),
                 len(ops) // _ops.OP.size,
                 strings,
-                1,
+                path_count,
                 argc,
                 count,
                 exec_fd,
             ),
             ops,
             operands,
-            path,
-            b"\0",
+            paths,
             argv,
             block,
         )

@@ -9,7 +9,7 @@ import warnings
 
 from . import _core
 from .attributes import ProcAttr, SysProcAttr
-from .children import KILL, adopt, end, retry_busy, spawn
+from .children import KILL, adopt, end, spawn_and_settle
 from .environment import resolve
 from .errors import ProcessDone, TimeoutExpired
 from .plan import STANDARD, check_engine, descriptor, encode, encode_args, pack
@@ -289,15 +289,7 @@ def started(process: Process, plan: bytes, engine: int, deadline: int = _core.FO
     process: may have been spawned already. Whoever calls this calls `give_up` when an exception
     strikes before the handle is handed out.
     """
-
-    def attempt() -> bool:
-        if not _core.is_made(process._child):
-            _core.renew_child(process._child)
-            if not spawn(plan, engine, _core.PIDFD, process._child, deadline):
-                return False
-        return _core.settle(process._child, plan, deadline)
-
-    return retry_busy(attempt, deadline)
+    return spawn_and_settle(process._child, plan, engine, deadline)
 
 
 def give_up(process: Process) -> None:

@@ -1,0 +1,155 @@
+"""From what Popen was given to a launch plan, with the meaning the standard module gives it.
+
+That differs from `Cmd`'s: the signal mask is inherited, PATH is that of the child's environment and
+is searched by the child, after its chdir, an environment may have a name twice or an empty one, and
+messages are those of os.fsencode and of CPython's C code, which programs read.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import _core, _ops
+from ..plan import STANDARD, assemble, joined_text, lay_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    from ..plan import Arg, Dir, Piece
+
+    # stdin, stdout, stderr: descriptors of ours for the child; -1: it has what we have.
+    Ends: TypeAlias = tuple[int, int, int]
+    # Ends, whether the others are closed, but for which, whether SIGPIPE and SIGXFSZ are given back
+    # their default, umask, session, process group, signal mask.
+    Setup: TypeAlias = tuple[Ends, bool, tuple[int, ...], bool, int, bool, int, int]
+
+INHERITED: Ends = (-1, -1, -1)
+
+# Operations before and after chdir. Forgotten as a whole when they grow; see plan.py.
+_packed: dict[Setup, tuple[bytes, bytes]] = {}
+_KEPT = 256
+
+
+def command(args: Any, executable: Any, shell: bool) -> tuple[list[Arg], Arg]:
+    """Arguments as a list, and the program; TypeError, IndexError."""
+    if isinstance(args, (str, bytes)):
+        args = [args]
+    elif isinstance(args, os.PathLike):
+        if shell:
+            raise TypeError("path-like args is not allowed when shell is true")
+        args = [args]
+    else:
+        args = list(args)
+    if shell:
+        args = ["/bin/sh", "-c", *args]
+        if executable:
+            args[0] = executable
+    if executable is None:
+        if not args:
+            raise IndexError("args: empty; args[0] is the program's name")
+        executable = args[0]
+    return args, executable
+
+
+def pack(
+    args: Sequence[Arg],
+    executable: Arg,
+    close_fds: bool,
+    pass_fds: Collection[int],
+    cwd: Dir | None,
+    env: Mapping[Any, Any] | None,
+    ends: Ends,
+    restore_signals: bool,
+    umask: int,
+    start_new_session: bool,
+    process_group: int,
+) -> bytes:
+    """The plan. Parameters as for Popen; -1: none of `umask`, `process_group`.
+
+    Raises ValueError, TypeError.
+    """
+    if pass_fds:
+        pass_fds = tuple(sorted({int(fd) for fd in pass_fds}))
+        if pass_fds[0] < 0 or pass_fds[-1] >= 2**31:
+            raise ValueError("bad value(s) in fds_to_keep")
+    variables = _core.environment() if env is None else _encode_env(env)
+    setup = (
+        ends,
+        bool(close_fds),
+        pass_fds or (),
+        bool(restore_signals),
+        umask,
+        bool(start_new_session),
+        process_group,
+        _core.signal_mask(),
+    )
+    packed = _packed.get(setup)
+    if packed is None:
+        if len(_packed) >= _KEPT:
+            _packed.clear()
+        packed = _packed[setup] = _operations(*setup)
+    before, after = packed
+    operands = b""
+    if cwd is None:
+        ops = before + after
+    else:
+        pieces: list[Piece] = [before, (_ops.CHDIR, _fsencode(cwd), 0), after]
+        ops, operands = lay_out(pieces)
+    argv = joined_text(args)
+    if argv is None:
+        argv = b"".join([_fsencode(arg) + b"\0" for arg in args])
+    return assemble(*_candidates(executable, env), argv, len(args), variables, ops, operands)
+
+
+def _operations(
+    ends: Ends,
+    close_fds: bool,
+    pass_fds: tuple[int, ...],
+    restore_signals: bool,
+    umask: int,
+    start_new_session: bool,
+    process_group: int,
+    mask: int,
+) -> tuple[bytes, bytes]:
+    before, after = [], []
+    if umask >= 0:
+        before.append(_ops.op(_ops.UMASK, a=umask & 0o777))
+    if start_new_session:
+        before.append(_ops.op(_ops.SETSID))
+    if process_group >= 0:
+        before.append(_ops.op(_ops.SETPGID, a=process_group))
+    wanted: dict[int, int | None] = {fd: fd for fd in pass_fds}
+    wanted.update((target, end) for target, end in enumerate(ends) if end >= 0)
+    after.append(_ops.descriptors(wanted, STANDARD if close_fds else None))
+    if restore_signals:
+        after.append(_ops.op(_ops.SIG_DEFAULT, x=_ops.bits(_ops.PYTHON_IGNORES)))
+    after.append(_ops.op(_ops.SIG_MASK, x=mask))
+    return b"".join(before), b"".join(after)
+
+
+def _candidates(executable: Arg, env: Mapping[Any, Any] | None) -> tuple[bytes, int]:
+    """The paths that the child tries, each with its NUL, and how many they are."""
+    program = _fsencode(executable)
+    if b"/" in program:
+        return program + b"\0", 1
+    paths = [os.path.join(_fsencode(dir), program) + b"\0" for dir in os.get_exec_path(env)]
+    return b"".join(paths), len(paths)
+
+
+def _fsencode(value: Arg) -> bytes:
+    encoded = os.fsencode(value)
+    if b"\0" in encoded:
+        raise ValueError("embedded null byte")
+    return encoded
+
+
+def _encode_env(env: Mapping[Any, Any]) -> tuple[bytes, int]:
+    strings = []
+    for key, value in env.items():
+        name = _fsencode(key)
+        if b"=" in name:
+            raise ValueError("illegal environment variable name")
+        strings.append(b"%b=%b\0" % (name, _fsencode(value)))
+    return b"".join(strings), len(strings)

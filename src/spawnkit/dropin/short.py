@@ -1,0 +1,265 @@
+"""`run` without a Popen: what most calls ask for needs no file objects and no second look."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import locale
+import os
+import subprocess
+import sys
+from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, CompletedProcess, TimeoutExpired
+
+from .. import _core
+from ..children import LOCKED, end
+from ..children import run as run_child
+from ..errors import SpawnError
+from . import counts, planning, standard
+from .starting import as_standard, engine
+from .waiting import deadline_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Run: TypeAlias = Callable[..., CompletedProcess[Any]]
+
+__all__ = ["made_run"]
+
+_QUICK = frozenset(
+    (
+        "stdin",
+        "stdout",
+        "stderr",
+        "cwd",
+        "env",
+        "shell",
+        "executable",
+        "start_new_session",
+        "text",
+        "universal_newlines",
+        "encoding",
+        "errors",
+    )
+)
+_TEXT = frozenset(("text", "universal_newlines", "encoding", "errors"))
+
+
+def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
+    """A `run` that takes the short way where that makes no difference, and else calls `general`.
+
+    names: of the module it is made for. A program may have put a class of its own in the place of
+    `popen` there, and it is that which `run` has to call then.
+    """
+
+    @functools.wraps(general)
+    def run(
+        *popenargs: Any,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **kwargs: Any,
+    ) -> CompletedProcess[Any]:
+        if len(popenargs) == 1 and names["Popen"] is popen:
+            result = _run(popenargs[0], input, capture_output, timeout, check, kwargs)
+            if result is not None:
+                return result
+        return general(
+            *popenargs,
+            input=input,
+            capture_output=capture_output,
+            timeout=timeout,
+            check=check,
+            **kwargs,
+        )
+
+    return run
+
+
+def _run(
+    args: Any,
+    input: Any,
+    capture_output: bool,
+    timeout: float | None,
+    check: bool,
+    options: dict[str, Any],
+) -> CompletedProcess[Any] | None:
+    """None: this one has to go the long way, and nothing has happened yet."""
+    text = None
+    stdin = stdout = stderr = None
+    get = options.get
+    if options:
+        if not _QUICK.issuperset(options):
+            return None
+        stdin, stdout, stderr = get("stdin"), get("stdout"), get("stderr")
+        if not _TEXT.isdisjoint(options):
+            text = _text(get("text"), get("universal_newlines"), get("encoding"), get("errors"))
+            if text is _UNCLEAR:
+                return None
+    if capture_output:
+        if stdout is not None or stderr is not None:
+            return None  # an error, with the standard's words
+        stdout = stderr = PIPE
+    if input is not None:
+        if stdin is not None:
+            return None
+        if text:
+            input = input.encode(*text)
+        elif type(input) is not bytes:
+            return None
+        stdin = PIPE
+    elif not (stdin is None or stdin is DEVNULL):
+        return None
+    if not (
+        (stdout is None or stdout is PIPE or stdout is DEVNULL)
+        and (
+            stderr is None
+            or stderr is PIPE
+            or stderr is DEVNULL
+            or (stderr is STDOUT and stdout is not None)
+        )
+    ):
+        return None
+    streams = None
+    if stdin is not None or stdout is not None or stderr is not None:
+        streams = _Streams(stdin, stdout, stderr, input)
+    try:
+        return _through(args, streams, timeout, check, text, get)
+    except _Busy:
+        return None
+    finally:
+        if streams is not None:
+            _core.close_pump(streams.pump)
+
+
+class _Busy(Exception):
+    """The program is open for writing: the long way tries again."""
+
+
+def _through(
+    args: Any,
+    streams: _Streams | None,
+    timeout: float | None,
+    check: bool,
+    text: tuple[str, str] | None,
+    get: Callable[..., Any],
+) -> CompletedProcess[Any]:
+    if subprocess._active:  # type: ignore[attr-defined]
+        subprocess._cleanup()  # type: ignore[attr-defined]
+    deadline = deadline_of(timeout)
+    cwd, env = get("cwd"), get("env")
+    argv, executable = planning.command(args, get("executable"), get("shell", False))
+    sys.audit("subprocess.Popen", executable, argv, cwd, env)
+    pump, ends = None, planning.INHERITED
+    if streams is not None:
+        pump, ends = streams.pump, streams.open()
+    plan = planning.pack(
+        argv, executable, True, (), cwd, env, ends, True, -1, get("start_new_session", False), -1
+    )
+    sys.audit("spawnkit.spawn", executable, argv, cwd, env)
+    child = _core.new_child()
+    flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
+    try:
+        outcome = run_child(plan, engine(), flags, child, pump, deadline)
+        if outcome == _core.AGAIN:
+            if streams is None:
+                outcome = _core.wait(child, deadline)
+            else:
+                outcome = _core.pump(streams.pump, child, deadline, streams.sinks)
+        if outcome != _core.OK:
+            if outcome in (_core.TIMEOUT, LOCKED):
+                raise _expired(args, timeout, child, streams)
+            _core.raise_for(outcome, child, plan)
+        counts.note()
+    except SpawnError as error:
+        end(child)
+        if error.errno == errno.ETXTBSY:
+            raise _Busy from None
+        counts.note()
+        raise as_standard(error, executable, cwd) from error
+    except BaseException as error:
+        counts.note()
+        grace = standard.INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) else 0.0
+        end(child, grace)
+        raise
+    code = os.waitstatus_to_exitcode(child.status)
+    stdout = stderr = None
+    if streams is not None:
+        stdout, stderr = streams.gathered(1, text), streams.gathered(2, text)
+    if check and code:
+        raise CalledProcessError(code, args, stdout, stderr)
+    return CompletedProcess(args, code, stdout, stderr)
+
+
+def _expired(
+    args: Any, timeout: float | None, child: _core.Child, streams: _Streams | None
+) -> TimeoutExpired:
+    end(child)
+    outputs: list[Any] = [None, None]
+    if streams is not None:
+        _core.drain_pump(streams.pump)
+        outputs = [streams.gathered(stream, None) or None for stream in (1, 2)]
+    return TimeoutExpired(args, timeout, *outputs)  # type: ignore[arg-type]
+
+
+class _Streams:
+    """Pipes of the core for what is captured and fed."""
+
+    __slots__ = ("_guard", "_three", "pump", "sinks", "view")
+
+    def __init__(self, stdin: Any, stdout: Any, stderr: Any, input: bytes | None) -> None:
+        self.pump = _core.new_pump()
+        self._guard = _core.guard_pump(self.pump)
+        self._three = stdin, stdout, stderr
+        self.sinks: dict[int, io.BytesIO] = {}
+        self.view = None if input is None else _core.feed_pump(self.pump, input)
+
+    def open(self) -> planning.Ends:
+        """The child's ends; OSError."""
+        stdin, stdout, stderr = self._three
+        parts = (stdin is PIPE) | (stdout is PIPE) << 1 | (stderr is PIPE) << 2
+        if DEVNULL in self._three:
+            parts |= _core.NULL_DEVICE
+        try:
+            _core.open_pump(self.pump, parts)
+        except SpawnError as error:
+            raise as_standard(error, "", None) from error
+        theirs = self.pump.theirs
+        ends = [
+            self.pump.null if stream is DEVNULL else theirs[number]
+            for number, stream in enumerate(self._three)
+        ]
+        if stderr is STDOUT:
+            ends[2] = ends[1]
+        return ends[0], ends[1], ends[2]
+
+    def gathered(self, stream: int, text: tuple[str, str] | None) -> Any:
+        """What came on stdout (1) or stderr (2); None where it is not captured."""
+        if self._three[stream] is not PIPE:
+            return None
+        data = _core.gathered(self.pump, stream, self.sinks)
+        if text is None:
+            return data
+        return data.decode(*text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+_UNCLEAR = ("", "")
+
+
+def _text(
+    text: Any, universal_newlines: Any, encoding: str | None, errors: str | None
+) -> tuple[str, str] | None:
+    """Encoding and error handler; None: bytes; _UNCLEAR: the standard module has something to say."""
+    if not (text or universal_newlines or encoding or errors):
+        return None
+    if text is not None and universal_newlines is not None:
+        return _UNCLEAR
+    if encoding is None:
+        if sys.flags.warn_default_encoding:
+            return _UNCLEAR
+        # With the UTF-8 mode this is UTF-8 too.
+        encoding = locale.getpreferredencoding(False)
+    return encoding, errors or "strict"

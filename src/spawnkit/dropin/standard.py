@@ -1,0 +1,34 @@
+"""The standard module's own methods, kept from the moment the drop-in was loaded.
+
+After `install` the class has ours in their place, which end here for whatever they leave to them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+# Untyped: most of them are private, and their parameters differ from version to version.
+METHODS: dict[str, Any] = dict(vars(subprocess.Popen))
+
+init = METHODS["__init__"]
+get_handles = METHODS["_get_handles"]
+execute_child = METHODS["_execute_child"]
+internal_poll = METHODS["_internal_poll"]
+wait = METHODS["_wait"]
+communicate = METHODS["_communicate"]
+send_signal = METHODS["send_signal"]
+
+run = subprocess.run
+
+# How long `wait` and `run` leave a child to itself after a Ctrl-C that it has had too.
+INTERRUPT_GRACE = 0.25
+
+
+def uses_vfork() -> bool:
+    """The standard module's documented switch: `subprocess._USE_VFORK = False`."""
+    return bool(getattr(subprocess, "_USE_VFORK", True))

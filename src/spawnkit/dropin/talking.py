@@ -1,0 +1,107 @@
+"""`Popen._communicate`: input and outputs through the pump of the core."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+
+from .. import _core
+from . import standard
+from .waiting import settle_up
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["communicate"]
+
+
+class _Talk:
+    """A communication under way. It survives a timeout, and goes on with the next call.
+
+    The pump has duplicates of the pipes' ends: its own are closed at the end of each stream, those
+    of the file objects by these.
+    """
+
+    def __init__(self, self_: Any, data: _core.Buffer | None) -> None:
+        self.pump = _core.new_pump()
+        self.guard = _core.guard_pump(self.pump)
+        self.sinks: dict[int, io.BytesIO] = {}
+        stdin, *outputs = (_end_of(file) for file in (self_.stdin, self_.stdout, self_.stderr))
+        _core.borrow_pipes(self.pump, stdin if data else -1, *outputs)
+        if data:
+            self.view = _core.feed_pump(self.pump, memoryview(data).cast("B"))
+            # Ours is the last end now: the child sees the end of its input when all is written.
+            self_.stdin.close()
+
+    def gathered(self, stream: int) -> bytes:
+        return _core.gathered(self.pump, stream, self.sinks)
+
+
+def _end_of(file: Any) -> int:
+    return -1 if file is None or file.closed else file.fileno()
+
+
+def communicate(
+    self: Any, input: Any, endtime: float | None, orig_timeout: float | None
+) -> tuple[Any, Any]:
+    """Feeds and gathers, and waits. endtime: on time.monotonic(); None: no limit.
+
+    Raises TimeoutExpired with what has come so far; the next call goes on from there.
+    """
+    child = self._spawnkit
+    if child is None or not _are_pipes(self):
+        return standard.communicate(self, input, endtime, orig_timeout)
+    if self.stdin and not self._communication_started:
+        _flush(self, input)
+    talk = self.__dict__.get("_spawnkit_talk")
+    if talk is None:
+        data = input
+        if input and self.stdin and self.text_mode:
+            data = input.encode(self.stdin.encoding, self.stdin.errors)
+        talk = self._spawnkit_talk = _Talk(self, data if self.stdin else None)
+    deadline = _core.FOREVER if endtime is None else max(1, int(endtime * 1_000_000_000))
+    result = _core.pump(talk.pump, child, deadline, talk.sinks)
+    if result == _core.TIMEOUT:
+        raise subprocess.TimeoutExpired(
+            self.args,
+            orig_timeout,  # type: ignore[arg-type]
+            output=talk.gathered(1) or None,
+            stderr=talk.gathered(2) or None,
+        )
+    if self.returncode is None and result == _core.OK:
+        settle_up(self, child, result)
+    elif result < 0:
+        settle_up(self, child, result)
+    outputs = []
+    for stream, file in (1, self.stdout), (2, self.stderr):
+        data = None
+        if file is not None:
+            file.close()
+            data = talk.gathered(stream)
+            if self.text_mode:
+                data = self._translate_newlines(data, file.encoding, file.errors)
+        outputs.append(data)
+    return outputs[0], outputs[1]
+
+
+def _are_pipes(self: Any) -> bool:
+    """Are its streams the files that Popen made? A program may have put others in their place."""
+    for file in self.stdin, self.stdout, self.stderr:
+        if file is not None and not isinstance(
+            file, (io.BufferedReader, io.BufferedWriter, io.TextIOWrapper, io.FileIO)
+        ):
+            return False
+    return True
+
+
+def _flush(self: Any, input: Any) -> None:
+    try:
+        self.stdin.flush()
+    except BrokenPipeError:
+        pass
+    if not input:
+        try:
+            self.stdin.close()
+        except BrokenPipeError:
+            pass

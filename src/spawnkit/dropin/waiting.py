@@ -1,0 +1,110 @@
+"""poll, wait, send_signal, rusage: what a Popen asks of its process once it runs.
+
+Waits do not poll: a timeout of `wait` sleeps until the process ends (pidfd_open(2)).
+"""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+import subprocess
+
+from .. import _core
+from ..errors import StatusLost
+from ..state import Rusage
+from . import standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Usage", "deadline_of", "internal_poll", "send_signal", "settle_up", "wait"]
+
+
+def deadline_of(timeout: float | None) -> int:
+    """`timeout` seconds from now as C wants it, for whatever can be added to a float."""
+    return _core.FOREVER if timeout is None else _core.deadline_after(timeout + 0.0)
+
+
+def settle_up(self: Any, child: _core.Child, result: int) -> None:
+    """Notes how the process ended, or raises what `result`, other than OK, stands for."""
+    if result == _core.OK:
+        self.returncode = os.waitstatus_to_exitcode(child.status)
+    elif result == _core.STALE:
+        raise ChildProcessError(
+            errno.ECHILD, f"process {child.pid} is the child of the process we were forked from"
+        )
+    else:
+        _core.raise_for(result, child, None)
+
+
+def internal_poll(self: Any, _deadstate: int | None = None, *rest: Any, **more: Any) -> Any:
+    """The exit code; None while it runs.
+
+    _deadstate: what is to pass for the code where that cannot be had. Without it StatusLost is
+    raised then, not 0 returned.
+    """
+    if self.returncode is None:
+        child = self._spawnkit
+        if child is None:
+            return standard.internal_poll(self, _deadstate, *rest, **more)
+        result = _core.wait(child, _core.NOW)
+        if result != _core.TIMEOUT:
+            if result != _core.OK and _deadstate is not None:
+                self.returncode = _deadstate
+            else:
+                settle_up(self, child, result)
+    return self.returncode
+
+
+def wait(self: Any, timeout: float | None) -> Any:
+    """The exit code, once it has ended; TimeoutExpired, StatusLost."""
+    if self.returncode is None:
+        child = self._spawnkit
+        if child is None:
+            return standard.wait(self, timeout)
+        result = _core.wait(child, deadline_of(timeout))
+        if result == _core.TIMEOUT:
+            raise subprocess.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
+        settle_up(self, child, result)
+    return self.returncode
+
+
+def send_signal(self: Any, sig: int) -> None:
+    """Sends it a signal, through its pidfd: never to another process of the same number.
+
+    Nothing happens where it has ended; what standard and ours have in common is that a process that
+    others have waited for counts as such.
+    """
+    child = self._spawnkit
+    if child is None:
+        standard.send_signal(self, sig)
+        return
+    try:
+        self.poll()
+    except (StatusLost, ChildProcessError):
+        return
+    if self.returncode is not None:
+        return
+    number = operator.index(sig)
+    result = _core.signal(child, number)
+    if result not in (_core.OK, _core.DONE, -errno.ESRCH):
+        _core.raise_for(result, child, None)
+
+
+class Usage:
+    """`Popen.rusage`: a spawnkit.Rusage once the process was waited for, before that None.
+
+    None also where its status was lost, or the standard implementation waited. A subclass may have
+    an attribute of that name: this one gives way.
+    """
+
+    def __get__(self, instance: Any, owner: object) -> Any:
+        """See the class."""
+        if instance is None:
+            return self
+        child = instance._spawnkit
+        if child is None or instance.returncode is None or not child.usage_known:
+            return None
+        return Rusage(_core.rusage(child))
