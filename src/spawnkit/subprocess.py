@@ -21,46 +21,65 @@ import subprocess as _standard
 from types import FunctionType as _FunctionType
 from typing import TYPE_CHECKING
 
-from .dropin.counts import Stats, stats
-from .dropin.methods import METHODS as _METHODS
-from .dropin.short import made_run as _made_run
+from .dropin.counts import Stats as Stats
+from .dropin.counts import stats as stats
+
+# Private names too, which programs use all the same: multiprocessing calls
+# _args_from_interpreter_flags.
+globals().update({name: value for name, value in vars(_standard).items() if name[:2] != "__"})
 
 if TYPE_CHECKING:
-    from subprocess import *  # noqa: F403
+    from subprocess import DEVNULL as DEVNULL
+    from subprocess import PIPE as PIPE
+    from subprocess import STDOUT as STDOUT
+    from subprocess import CalledProcessError as CalledProcessError
+    from subprocess import CompletedProcess as CompletedProcess
+    from subprocess import SubprocessError as SubprocessError
+    from subprocess import TimeoutExpired as TimeoutExpired
+    from subprocess import call as call
+    from subprocess import check_call as check_call
+    from subprocess import check_output as check_output
+    from subprocess import getoutput as getoutput
+    from subprocess import getstatusoutput as getstatusoutput
+    from subprocess import list2cmdline as list2cmdline
+    from subprocess import run as run
+    from typing import AnyStr as _AnyStr
 
-# Private names too, which programs use all the same: subprocess.list2cmdline has no underscore
-# but is not in __all__ either, _args_from_interpreter_flags is what multiprocessing calls.
-globals().update(
-    {name: value for name, value in vars(_standard).items() if name[:2] != "__"}
-)
+    from .state import Rusage as _Rusage
 
+    class Popen(_standard.Popen[_AnyStr]):
+        """The standard class, with our engine."""
 
-class Popen(_standard.Popen):  # type: ignore[type-arg]
-    __doc__ = _standard.Popen.__doc__
+        rusage: _Rusage | None
+else:
+    from .dropin.methods import METHODS as _METHODS
+    from .dropin.short import made_run as _made_run
 
-    locals().update(_METHODS)
-
-
-def _rebound(function: object) -> _FunctionType:
-    """A function of the standard module that finds this module's Popen, run and so on."""
-    assert isinstance(function, _FunctionType)
-    copy = _FunctionType(
-        function.__code__,
-        globals(),
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
+    Popen = type(
+        "Popen",
+        (_standard.Popen,),
+        {"__module__": __name__, "__doc__": _standard.Popen.__doc__, **_METHODS},
     )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__, copy.__dict__ = function.__doc__, dict(function.__dict__)
-    return copy
 
+    def _rebound(function):
+        """A function of the standard module that finds this module's Popen, run and so on."""
+        copy = _FunctionType(
+            function.__code__,
+            globals(),
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        copy.__kwdefaults__ = function.__kwdefaults__
+        copy.__doc__ = function.__doc__
+        return copy
 
-call = _rebound(_standard.call)
-check_call = _rebound(_standard.check_call)
-check_output = _rebound(_standard.check_output)
-getoutput = _rebound(_standard.getoutput)
-getstatusoutput = _rebound(_standard.getstatusoutput)
-run = _made_run(_rebound(_standard.run), globals(), Popen)
+    call = _rebound(_standard.call)
+    check_call = _rebound(_standard.check_call)
+    check_output = _rebound(_standard.check_output)
+    getoutput = _rebound(_standard.getoutput)
+    getstatusoutput = _rebound(_standard.getstatusoutput)
+    run = _made_run(_rebound(_standard.run), globals(), Popen)
 
-__all__ = [*_standard.__all__, "Stats", "stats"]
+# Just the standard names: `from spawnkit.subprocess import *` is to do what it does there.
+__all__ = list(_standard.__all__)

@@ -16,7 +16,7 @@ class Stats:
         asked for: "preexec_fn", "user", "group", "extra_groups", or "parameters" that a newer
         Python brought.
 
-    A start that failed counts too.
+    A start that failed counts too, and each try of one whose program was open for writing.
     """
 
     __slots__ = ("ours", "standard")

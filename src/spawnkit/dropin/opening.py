@@ -6,6 +6,7 @@ its warnings and its messages, and ends in our `_execute_child`.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import subprocess
@@ -21,9 +22,12 @@ __all__ = ["init"]
 
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
-_QUICK = frozenset(("stdin", "stdout", "stderr", "cwd", "env", "shell", "executable", "start_new_session"))
+_QUICK = frozenset(
+    ("stdin", "stdout", "stderr", "cwd", "env", "shell", "executable", "start_new_session")
+)
 
 
+@functools.wraps(standard.init)
 def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
     """Starts the program; parameters and exceptions as those of subprocess.Popen."""
     get = options.get
@@ -109,7 +113,7 @@ class _Ends:
         self.theirs = planning.INHERITED
         self.opened: list[int] = []
 
-    def open(self, self_: Any, stdin: int | None, stdout: int | None, stderr: int | None) -> None:
+    def open(self, popen: Any, stdin: int | None, stdout: int | None, stderr: int | None) -> None:
         """Opens pipes and /dev/null; our ends become the Popen's files."""
         null = -1
         if DEVNULL in (stdin, stdout, stderr):
@@ -120,19 +124,19 @@ class _Ends:
             read = -1
         elif stdin is PIPE:
             read, ours = self._pipe(0)
-            self_.stdin = io.BufferedWriter(_file(ours, "wb"))
+            popen.stdin = io.BufferedWriter(_file(ours, "wb"))
         if stdout is None:
             write = -1
         elif stdout is PIPE:
             write, ours = self._pipe(1)
-            self_.stdout = io.BufferedReader(_file(ours, "rb"))
+            popen.stdout = io.BufferedReader(_file(ours, "rb"))
         if stderr is None:
             error = -1
         elif stderr is STDOUT:
             error = write
         elif stderr is PIPE:
             error, ours = self._pipe(1)
-            self_.stderr = io.BufferedReader(_file(ours, "rb"))
+            popen.stderr = io.BufferedReader(_file(ours, "rb"))
         self.theirs = read, write, error
 
     def _pipe(self, child_writes: int) -> tuple[int, int]:

@@ -70,15 +70,14 @@ def pack(
 
     Raises ValueError, TypeError.
     """
-    if pass_fds:
-        pass_fds = tuple(sorted({int(fd) for fd in pass_fds}))
-        if pass_fds[0] < 0 or pass_fds[-1] >= 2**31:
-            raise ValueError("bad value(s) in fds_to_keep")
+    inherited = tuple(sorted({int(fd) for fd in pass_fds})) if pass_fds else ()
+    if inherited and not 0 <= inherited[0] <= inherited[-1] < 2**31:
+        raise ValueError("bad value(s) in fds_to_keep")
     variables = _core.environment() if env is None else _encode_env(env)
-    setup = (
+    setup: Setup = (
         ends,
         bool(close_fds),
-        pass_fds or (),
+        inherited,
         bool(restore_signals),
         umask,
         bool(start_new_session),

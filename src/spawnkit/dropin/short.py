@@ -128,14 +128,14 @@ def _run(
         streams = _Streams(stdin, stdout, stderr, input)
     try:
         return _through(args, streams, timeout, check, text, get)
-    except _Busy:
+    except _BusyError:
         return None
     finally:
         if streams is not None:
             _core.close_pump(streams.pump)
 
 
-class _Busy(Exception):
+class _BusyError(Exception):
     """The program is open for writing: the long way tries again."""
 
 
@@ -160,6 +160,7 @@ def _through(
         argv, executable, True, (), cwd, env, ends, True, -1, get("start_new_session", False), -1
     )
     sys.audit("spawnkit.spawn", executable, argv, cwd, env)
+    counts.note()
     child = _core.new_child()
     flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
     try:
@@ -173,15 +174,12 @@ def _through(
             if outcome in (_core.TIMEOUT, LOCKED):
                 raise _expired(args, timeout, child, streams)
             _core.raise_for(outcome, child, plan)
-        counts.note()
     except SpawnError as error:
         end(child)
         if error.errno == errno.ETXTBSY:
-            raise _Busy from None
-        counts.note()
+            raise _BusyError from None
         raise as_standard(error, executable, cwd) from error
     except BaseException as error:
-        counts.note()
         grace = standard.INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) else 0.0
         end(child, grace)
         raise
@@ -252,7 +250,7 @@ _UNCLEAR = ("", "")
 def _text(
     text: Any, universal_newlines: Any, encoding: str | None, errors: str | None
 ) -> tuple[str, str] | None:
-    """Encoding and error handler; None: bytes; _UNCLEAR: the standard module has something to say."""
+    """Encoding and error handler; None: bytes; _UNCLEAR: that is for the standard module to say."""
     if not (text or universal_newlines or encoding or errors):
         return None
     if text is not None and universal_newlines is not None:

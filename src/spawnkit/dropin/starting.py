@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_standard", "engine", "execute_child", "start"]
 
-# What setreuid(2) and friends take for "leave it": the standard module runs the program with our own
-# ids then.
+# What setreuid(2) and friends take for "leave it": the standard module then runs the program with
+# our own ids.
 _NO_CHANGE = 2**32 - 1
 
 
@@ -53,7 +53,7 @@ def execute_child(
     *more: Any,
     **named: Any,
 ) -> None:
-    """Starts the program, or leaves that to the standard implementation, and closes its pipe ends."""
+    """Starts the program, by us or by the standard implementation, and closes its pipe ends."""
     reason = _beyond_us(preexec_fn, gid, gids, uid, more or named)
     if not reason:
         start(
@@ -158,19 +158,19 @@ def start(
     sys.audit("spawnkit.spawn", executable, args, cwd, env)
     counts.note()
     child = _core.new_child()
-    # A Popen may be dropped before its process was waited for, and then nobody else closes its pidfd.
+    # A Popen may be dropped before its process was waited for: nobody else closes its pidfd then.
     self._spawnkit_guard = _core.guard_child(child)
     try:
         spawn_and_settle(child, plan, engine())
+        self._spawnkit = child
+        self.pid = child.pid
+        self._child_created = True
     except SpawnError as error:
         end(child)
         raise as_standard(error, executable, cwd) from error
     except BaseException:
         end(child)
         raise
-    self._spawnkit = child
-    self.pid = child.pid
-    self._child_created = True
 
 
 def engine() -> int:
@@ -192,7 +192,9 @@ def as_standard(error: SpawnError, executable: Arg, cwd: Dir | None) -> Exceptio
     Its filename: the program as it was asked for, the directory where chdir failed, or none.
     """
     number = error.errno
-    if number is None:  # it died before its program ran: there is no program that it could stand for
+    if (
+        number is None
+    ):  # it died before its program ran: there is no program that it could stand for
         return subprocess.SubprocessError(str(error))
     text = os.strerror(number)
     if error.stage == "exec":

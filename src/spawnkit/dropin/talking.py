@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import subprocess
+import time
+from contextlib import suppress
 
 from .. import _core
 from . import standard
-from .waiting import settle_up
+from .waiting import deadline_of, settle_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +25,16 @@ class _Talk:
     of the file objects by these.
     """
 
-    def __init__(self, self_: Any, data: _core.Buffer | None) -> None:
+    def __init__(self, popen: Any, data: _core.Buffer | None) -> None:
         self.pump = _core.new_pump()
         self.guard = _core.guard_pump(self.pump)
         self.sinks: dict[int, io.BytesIO] = {}
-        stdin, *outputs = (_end_of(file) for file in (self_.stdin, self_.stdout, self_.stderr))
+        stdin, *outputs = (_end_of(file) for file in (popen.stdin, popen.stdout, popen.stderr))
         _core.borrow_pipes(self.pump, stdin if data else -1, *outputs)
         if data:
             self.view = _core.feed_pump(self.pump, memoryview(data).cast("B"))
             # Ours is the last end now: the child sees the end of its input when all is written.
-            self_.stdin.close()
+            popen.stdin.close()
 
     def gathered(self, stream: int) -> bytes:
         return _core.gathered(self.pump, stream, self.sinks)
@@ -51,7 +53,8 @@ def communicate(
     """
     child = self._spawnkit
     if child is None or not _are_pipes(self):
-        return standard.communicate(self, input, endtime, orig_timeout)
+        outputs: tuple[Any, Any] = standard.communicate(self, input, endtime, orig_timeout)
+        return outputs
     if self.stdin and not self._communication_started:
         _flush(self, input)
     talk = self.__dict__.get("_spawnkit_talk")
@@ -60,7 +63,7 @@ def communicate(
         if input and self.stdin and self.text_mode:
             data = input.encode(self.stdin.encoding, self.stdin.errors)
         talk = self._spawnkit_talk = _Talk(self, data if self.stdin else None)
-    deadline = _core.FOREVER if endtime is None else max(1, int(endtime * 1_000_000_000))
+    deadline = deadline_of(None if endtime is None else endtime - time.monotonic())
     result = _core.pump(talk.pump, child, deadline, talk.sinks)
     if result == _core.TIMEOUT:
         raise subprocess.TimeoutExpired(
@@ -69,25 +72,22 @@ def communicate(
             output=talk.gathered(1) or None,
             stderr=talk.gathered(2) or None,
         )
-    if self.returncode is None and result == _core.OK:
-        settle_up(self, child, result)
-    elif result < 0:
-        settle_up(self, child, result)
-    outputs = []
-    for stream, file in (1, self.stdout), (2, self.stderr):
-        data = None
-        if file is not None:
-            file.close()
-            data = talk.gathered(stream)
-            if self.text_mode:
-                data = self._translate_newlines(data, file.encoding, file.errors)
-        outputs.append(data)
-    return outputs[0], outputs[1]
+    if result < 0 or (result == _core.OK and self.returncode is None):
+        settle_up(self, child, result)  # a status that is lost is for `wait` to tell of
+    return _taken(self, talk, 1, self.stdout), _taken(self, talk, 2, self.stderr)
 
 
-def _are_pipes(self: Any) -> bool:
+def _taken(popen: Any, talk: _Talk, stream: int, file: Any) -> Any:
+    if file is None:
+        return None
+    file.close()
+    data = talk.gathered(stream)
+    return popen._translate_newlines(data, file.encoding, file.errors) if popen.text_mode else data
+
+
+def _are_pipes(popen: Any) -> bool:
     """Are its streams the files that Popen made? A program may have put others in their place."""
-    for file in self.stdin, self.stdout, self.stderr:
+    for file in popen.stdin, popen.stdout, popen.stderr:
         if file is not None and not isinstance(
             file, (io.BufferedReader, io.BufferedWriter, io.TextIOWrapper, io.FileIO)
         ):
@@ -95,13 +95,9 @@ def _are_pipes(self: Any) -> bool:
     return True
 
 
-def _flush(self: Any, input: Any) -> None:
-    try:
-        self.stdin.flush()
-    except BrokenPipeError:
-        pass
+def _flush(popen: Any, input: Any) -> None:
+    with suppress(BrokenPipeError):
+        popen.stdin.flush()
     if not input:
-        try:
-            self.stdin.close()
-        except BrokenPipeError:
-            pass
+        with suppress(BrokenPipeError):
+            popen.stdin.close()

@@ -24,7 +24,7 @@ __all__ = ["Usage", "deadline_of", "internal_poll", "send_signal", "settle_up", 
 
 def deadline_of(timeout: float | None) -> int:
     """`timeout` seconds from now as C wants it, for whatever can be added to a float."""
-    return _core.FOREVER if timeout is None else _core.deadline_after(timeout + 0.0)
+    return _core.FOREVER if timeout is None else _core.deadline_after(0.0 + timeout)
 
 
 def settle_up(self: Any, child: _core.Child, result: int) -> None:
