@@ -22,6 +22,9 @@ HOWS = [
     "Cmd.start",
     "start_process",
     "find_process",
+    "subprocess.run",
+    "subprocess captured",
+    "subprocess.Popen",
 ]
 
 
@@ -34,6 +37,7 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
     import time
 
     import spawnkit
+    from spawnkit import subprocess
     from support.proc import PROC
 
     home = os.path.dirname(spawnkit.__file__)
@@ -84,6 +88,12 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
             return cmd.process
         if how == "start_process":
             return spawnkit.start_process(argv[0], argv, files)
+        if how == "subprocess.run":
+            return subprocess.run(argv, stdin=read, start_new_session=True)
+        if how == "subprocess captured":
+            return subprocess.run(argv, stdin=read, capture_output=True, start_new_session=True)
+        if how == "subprocess.Popen":
+            return subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-3)
         return spawnkit.find_process(os.getpid())
 
     def children() -> list[str]:
@@ -94,6 +104,9 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
         if isinstance(outcome, spawnkit.Process) and outcome.pid != os.getpid():
             outcome.kill()
             outcome.wait()
+        if isinstance(outcome, subprocess.Popen):
+            outcome.kill()
+            outcome.communicate()
 
     def strike(at: int) -> str:
         """What comes of a call that is interrupted at this instruction."""
@@ -150,7 +163,7 @@ def test_an_interrupt_at_any_instruction_leaves_nothing(
     )
     assert first == "ended"
     assert interrupted > 20
-    if how in ("Cmd.start", "start_process"):
+    if how in ("Cmd.start", "start_process", "subprocess.Popen"):
         # The program runs and the call is over but for its last instructions: the interrupt is the
         # caller's by then, and what it drops is a handle (ResourceWarning).
         assert [at for at, _, _ in wrong] == list(
@@ -161,7 +174,9 @@ def test_an_interrupt_at_any_instruction_leaves_nothing(
         assert not wrong
 
 
-@pytest.mark.parametrize("how", ["run", "captured", "gathered", "timeout"])
+@pytest.mark.parametrize(
+    "how", ["run", "captured", "gathered", "timeout", "subprocess.run", "subprocess captured"]
+)
 def test_an_interrupt_at_any_instruction_ends_an_endless_child(
     how: str, isolate: Isolate, children: Children
 ) -> None:

@@ -12,15 +12,15 @@ import os
 import subprocess
 import threading
 
+from .. import _core
 from . import planning, standard, starting
+from .streams import INHERITED, Streams, are_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["init"]
-
-PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
 _QUICK = frozenset(
     ("stdin", "stdout", "stderr", "cwd", "env", "shell", "executable", "start_new_session")
@@ -35,7 +35,7 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
     if (
         positional
         or not _QUICK.issuperset(options)
-        or not _are_quick(streams)
+        or not are_known(*streams)
         or type(self)._execute_child is not starting.execute_child
         or type(self)._get_handles is not standard.get_handles
     ):
@@ -53,11 +53,14 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
     self.pipesize = -1
     self.text_mode = None
     self._sigint_wait_secs = standard.INTERRUPT_GRACE
-    self._closed_child_pipe_fds = False
-    ends = _Ends()
+    self._closed_child_pipe_fds = True  # we do that, whatever happens
+    opened = None
+    ends = planning.INHERITED
     try:
-        if streams != _INHERITED:
-            ends.open(self, *streams)
+        if streams != INHERITED:
+            opened = Streams(*streams)
+            ends = opened.open()
+            _make_files(self, opened)
         starting.start(
             self,
             args,
@@ -67,7 +70,7 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
             get("cwd"),
             get("env"),
             get("shell", False),
-            ends.theirs,
+            ends,
             True,
             -1,
             get("start_new_session", False),
@@ -79,76 +82,21 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
                 file.close()
         raise
     finally:
-        self._closed_child_pipe_fds = True
-        for fd in ends.opened:
-            os.close(fd)
+        if opened is not None:
+            _core.close_pump(opened.pump)
 
 
-_INHERITED = (None, None, None)
+def _make_files(popen: Any, opened: Streams) -> None:
+    """The Popen's ends of pipes, as files with a descriptor of their own.
 
-
-def _are_quick(streams: tuple[Any, Any, Any]) -> bool:
-    stdin, stdout, stderr = streams
-    return (
-        (stdin is None or stdin is PIPE or stdin is DEVNULL)
-        and (stdout is None or stdout is PIPE or stdout is DEVNULL)
-        and (
-            stderr is None
-            or stderr is PIPE
-            or stderr is DEVNULL
-            or (stderr is STDOUT and stdout is not None)
-        )
-    )
-
-
-class _Ends:
-    """The child's ends of its streams, as they are opened.
-
-    theirs: what the plan wants. opened: what is ours to close once the child has its copies.
+    Each is made in one step of the interpreter: between two steps a Ctrl-C could strike, and a
+    descriptor that nobody has yet stays open for good.
     """
-
-    __slots__ = ("opened", "theirs")
-
-    def __init__(self) -> None:
-        self.theirs = planning.INHERITED
-        self.opened: list[int] = []
-
-    def open(self, popen: Any, stdin: int | None, stdout: int | None, stderr: int | None) -> None:
-        """Opens pipes and /dev/null; our ends become the Popen's files."""
-        null = -1
-        if DEVNULL in (stdin, stdout, stderr):
-            null = os.open(os.devnull, os.O_RDWR)
-            self.opened.append(null)
-        read = write = error = null
-        if stdin is None:
-            read = -1
-        elif stdin is PIPE:
-            read, ours = self._pipe(0)
-            popen.stdin = io.BufferedWriter(_file(ours, "wb"))
-        if stdout is None:
-            write = -1
-        elif stdout is PIPE:
-            write, ours = self._pipe(1)
-            popen.stdout = io.BufferedReader(_file(ours, "rb"))
-        if stderr is None:
-            error = -1
-        elif stderr is STDOUT:
-            error = write
-        elif stderr is PIPE:
-            error, ours = self._pipe(1)
-            popen.stderr = io.BufferedReader(_file(ours, "rb"))
-        self.theirs = read, write, error
-
-    def _pipe(self, child_writes: int) -> tuple[int, int]:
-        """The child's end, and ours."""
-        ends = os.pipe()
-        self.opened.append(ends[child_writes])
-        return ends[child_writes], ends[1 - child_writes]
-
-
-def _file(fd: int, mode: str) -> io.FileIO:
-    try:
-        return io.FileIO(fd, mode)
-    except BaseException:
-        os.close(fd)
-        raise
+    ours = opened.pump.ours
+    if opened.is_pipe(0):
+        (popen.stdin,) = map(io.BufferedWriter, map(io.FileIO, map(os.dup, (ours[0],)), ("wb",)))
+        os.set_blocking(popen.stdin.fileno(), True)
+    if opened.is_pipe(1):
+        (popen.stdout,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, (ours[1],)), ("rb",)))
+    if opened.is_pipe(2):
+        (popen.stderr,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, (ours[2],)), ("rb",)))

@@ -8,7 +8,7 @@ import locale
 import os
 import subprocess
 import sys
-from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, CompletedProcess, TimeoutExpired
+from subprocess import PIPE, CalledProcessError, CompletedProcess, TimeoutExpired
 
 from .. import _core
 from ..children import LOCKED, end
@@ -16,6 +16,7 @@ from ..children import run as run_child
 from ..errors import SpawnError
 from . import counts, planning, standard
 from .starting import as_standard, engine
+from .streams import Streams, are_known
 from .waiting import deadline_of
 
 TYPE_CHECKING = False
@@ -111,21 +112,13 @@ def _run(
         elif type(input) is not bytes:
             return None
         stdin = PIPE
-    elif not (stdin is None or stdin is DEVNULL):
+    elif stdin is PIPE:
         return None
-    if not (
-        (stdout is None or stdout is PIPE or stdout is DEVNULL)
-        and (
-            stderr is None
-            or stderr is PIPE
-            or stderr is DEVNULL
-            or (stderr is STDOUT and stdout is not None)
-        )
-    ):
+    if not are_known(stdin, stdout, stderr):
         return None
     streams = None
     if stdin is not None or stdout is not None or stderr is not None:
-        streams = _Streams(stdin, stdout, stderr, input)
+        streams = _Gathering(input, stdin, stdout, stderr)
     try:
         return _through(args, streams, timeout, check, text, get)
     except _BusyError:
@@ -141,7 +134,7 @@ class _BusyError(Exception):
 
 def _through(
     args: Any,
-    streams: _Streams | None,
+    streams: _Gathering | None,
     timeout: float | None,
     check: bool,
     text: tuple[str, str] | None,
@@ -155,7 +148,9 @@ def _through(
     sys.audit("subprocess.Popen", executable, argv, cwd, env)
     pump, ends = None, planning.INHERITED
     if streams is not None:
-        pump, ends = streams.pump, streams.open()
+        ends = streams.open()
+        if streams.pump.opened:  # there may be nothing but descriptors that are not ours
+            pump = streams.pump
     plan = planning.pack(
         argv, executable, True, (), cwd, env, ends, True, -1, get("start_new_session", False), -1
     )
@@ -166,10 +161,10 @@ def _through(
     try:
         outcome = run_child(plan, engine(), flags, child, pump, deadline)
         if outcome == _core.AGAIN:
-            if streams is None:
+            if pump is None or streams is None:
                 outcome = _core.wait(child, deadline)
             else:
-                outcome = _core.pump(streams.pump, child, deadline, streams.sinks)
+                outcome = _core.pump(pump, child, deadline, streams.sinks)
         if outcome != _core.OK:
             if outcome in (_core.TIMEOUT, LOCKED):
                 raise _expired(args, timeout, child, streams)
@@ -193,50 +188,29 @@ def _through(
 
 
 def _expired(
-    args: Any, timeout: float | None, child: _core.Child, streams: _Streams | None
+    args: Any, timeout: float | None, child: _core.Child, streams: _Gathering | None
 ) -> TimeoutExpired:
     end(child)
     outputs: list[Any] = [None, None]
-    if streams is not None:
+    if streams is not None and streams.pump.opened:
         _core.drain_pump(streams.pump)
         outputs = [streams.gathered(stream, None) or None for stream in (1, 2)]
     return TimeoutExpired(args, timeout, *outputs)  # type: ignore[arg-type]
 
 
-class _Streams:
-    """Pipes of the core for what is captured and fed."""
+class _Gathering(Streams):
+    """What is captured and fed."""
 
-    __slots__ = ("_guard", "_three", "pump", "sinks", "view")
+    __slots__ = ("_view", "sinks")
 
-    def __init__(self, stdin: Any, stdout: Any, stderr: Any, input: bytes | None) -> None:
-        self.pump = _core.new_pump()
-        self._guard = _core.guard_pump(self.pump)
-        self._three = stdin, stdout, stderr
+    def __init__(self, input: bytes | None, *three: Any) -> None:
+        super().__init__(*three)
         self.sinks: dict[int, io.BytesIO] = {}
-        self.view = None if input is None else _core.feed_pump(self.pump, input)
-
-    def open(self) -> planning.Ends:
-        """The child's ends; OSError."""
-        stdin, stdout, stderr = self._three
-        parts = (stdin is PIPE) | (stdout is PIPE) << 1 | (stderr is PIPE) << 2
-        if DEVNULL in self._three:
-            parts |= _core.NULL_DEVICE
-        try:
-            _core.open_pump(self.pump, parts)
-        except SpawnError as error:
-            raise as_standard(error, "", None) from error
-        theirs = self.pump.theirs
-        ends = [
-            self.pump.null if stream is DEVNULL else theirs[number]
-            for number, stream in enumerate(self._three)
-        ]
-        if stderr is STDOUT:
-            ends[2] = ends[1]
-        return ends[0], ends[1], ends[2]
+        self._view = None if input is None else _core.feed_pump(self.pump, input)
 
     def gathered(self, stream: int, text: tuple[str, str] | None) -> Any:
         """What came on stdout (1) or stderr (2); None where it is not captured."""
-        if self._three[stream] is not PIPE:
+        if not self.is_pipe(stream):
             return None
         data = _core.gathered(self.pump, stream, self.sinks)
         if text is None:
