@@ -251,15 +251,14 @@ static SK_BARE void execute(struct sk_launch *launch)
 {
     int error = 0, index = 0;
 
-    if (launch->plan->exec_fd >= 0) {
-        enter(launch, SK_AT_EXEC, 0);
+    enter(launch, SK_AT_EXEC, 0);
+    if (launch->plan->exec_fd >= 0)
         fail(launch,
              sys_execveat(launch->plan->exec_fd, "", launch->argv, launch->envp, AT_EMPTY_PATH));
-    }
     for (uint32_t i = 0; i < launch->plan->path_count; i++) {
         int result;
 
-        enter(launch, SK_AT_EXEC, (int)i);
+        launch->report.index = (int)i;
         result = sys_execve(launch->paths[i], launch->argv, launch->envp);
         if (!error || (result != -ENOENT && result != -ENOTDIR)) {
             error = result;

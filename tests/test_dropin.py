@@ -19,7 +19,7 @@ import pytest
 
 import spawnkit
 from spawnkit import _core, subprocess
-from spawnkit.dropin import starting
+from spawnkit.dropin import planning
 from support.children import Children, ends
 from support.isolated import Isolate
 
@@ -85,7 +85,7 @@ def test_the_id_that_means_no_change_is_refused(name: str) -> None:
 def test_the_switch_for_vfork_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     """`subprocess._USE_VFORK = False`: a documented way to go without."""
     monkeypatch.setattr(standard, "_USE_VFORK", False, raising=False)
-    assert starting.engine() == _core.ENGINES["fork"]
+    assert planning.engine() == _core.ENGINES["fork"]
     assert subprocess.check_output(["echo", "x"]) == b"x\n"
 
 

@@ -15,14 +15,9 @@ preexec_fn, user, group, extra_groups. docs/subprocess.md says what differs, and
 To give a whole program this engine without an edit: `spawnkit.install` and `spawnkit py`.
 """
 
-from __future__ import annotations
-
 import subprocess as _standard
 from types import FunctionType as _FunctionType
 from typing import TYPE_CHECKING
-
-from .dropin.counts import Stats as Stats
-from .dropin.counts import stats as stats
 
 # Private names too, which programs use all the same: multiprocessing calls
 # _args_from_interpreter_flags.
@@ -45,12 +40,14 @@ if TYPE_CHECKING:
     from subprocess import run as run
     from typing import AnyStr as _AnyStr
 
+    from .dropin.counts import Stats as Stats
+    from .dropin.counts import stats as stats
     from .state import Rusage as _Rusage
 
     class Popen(_standard.Popen[_AnyStr]):
         """The standard class, with our engine."""
 
-        rusage: _Rusage | None
+        rusage: "_Rusage | None"
 else:
     from .dropin.methods import METHODS as _METHODS
     from .dropin.short import made_run as _made_run
@@ -81,5 +78,16 @@ else:
     getstatusoutput = _rebound(_standard.getstatusoutput)
     run = _made_run(_rebound(_standard.run), globals(), Popen)
 
-# Just the standard names: `from spawnkit.subprocess import *` is to do what it does there.
+    def __getattr__(name):
+        """`stats` and `Stats`: who lists the names of the module finds just the standard ones."""
+        if name not in ("Stats", "stats"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .dropin import counts
+
+        return getattr(counts, name)
+
+
+# `from spawnkit.subprocess import *` is to do what it does there.
 __all__ = list(_standard.__all__)
+
+del TYPE_CHECKING

@@ -105,7 +105,7 @@ def _attempt(use: Use, place: Place) -> tuple[str, str]:
         return "wrong answer", f"a wrong answer: {failure}"
     except MemoryError:
         return "MemoryError", ""
-    except (spawnkit.Error, OSError) as failure:
+    except (spawnkit.Error, OSError, subprocess.SubprocessError) as failure:
         return type(failure).__name__, _unclear(failure)
     except BaseException as failure:
         return type(failure).__name__, f"not an error of ours: {failure!r}"
@@ -171,9 +171,14 @@ def _leaks(before: oracle.Facts) -> list[str]:
 def _reap_killed() -> None:
     """Orphans have had their SIGKILL, and a moment later they are gone."""
     end = time.monotonic() + oracle.SETTLE_SECONDS
+    _reap()
+    while (children._orphans or subprocess._active) and time.monotonic() < end:  # type: ignore
+        _reap()
+
+
+def _reap() -> None:
     children.reap_orphans()
-    while children._orphans and time.monotonic() < end:
-        children.reap_orphans()
+    subprocess._cleanup()  # type: ignore[attr-defined]  # dropped Popens
 
 
 def _tidy(directory: Path) -> None:

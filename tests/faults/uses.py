@@ -16,9 +16,21 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import spawnkit
-from spawnkit import DEVNULL, MEMORY, PIPE, STDOUT, ProcAttr, SysProcAttr, children
+from spawnkit import (
+    DEVNULL,
+    MEMORY,
+    PIPE,
+    STDOUT,
+    ProcAttr,
+    SysProcAttr,
+    _core,
+    children,
+    subprocess,
+)
+from spawnkit.dropin import planning
 from spawnkit.threads import start_thread
 
 OUTPUT = b"x" * 100 + b"\n"
@@ -450,6 +462,69 @@ def swept(place: Place) -> None:
     cmd.max_output, cmd.stdout = 1000, PIPE
     with spawnkit.subreaper():
         _cancel(cmd, token)
+
+
+@use
+def dropin_run(place: Place) -> None:
+    """The standard module's interface, by the short way."""
+    if not place.ours:
+        return
+    with _engine_of_the_dropin(place):
+        said = subprocess.run([SHELL, "-c", "echo out; exit 3"], stdout=-1, timeout=60)
+        fed = subprocess.run(["cat"], input=OUTPUT, capture_output=True)
+    assert (said.returncode, said.stdout) == (3, b"out\n"), f"{said}"
+    # That a program does not read its input is no error there.
+    assert fed.returncode == 0, f"{fed}"
+    assert fed.stdout in (OUTPUT, b""), f"{fed}"
+
+
+@use
+def dropin_popen(place: Place) -> None:
+    """The same by the long one."""
+    if not place.ours:
+        return
+    with _engine_of_the_dropin(place):
+        process = subprocess.Popen(["cat"], stdin=-1, stdout=-1, stderr=-1, bufsize=0)
+    try:
+        outputs = process.communicate(OUTPUT, timeout=60)
+        assert outputs in ((OUTPUT, b""), (b"", b"")), f"{outputs}"
+        assert process.returncode == 0, f"{process}"
+    finally:
+        _end_popen(process)
+
+
+@use
+def dropin_signalled(place: Place) -> None:
+    if not place.ours:
+        return
+    with _engine_of_the_dropin(place):
+        process = subprocess.Popen(["cat"], stdin=-1, stderr=-3)
+    try:
+        code = process.poll()
+        assert code is None, f"it ended by itself: {code}"
+        process.terminate()
+        code = process.wait(60)
+        assert code == -signal.SIGTERM, f"it ended otherwise: {code}"
+    finally:
+        _end_popen(process)
+
+
+@contextlib.contextmanager
+def _engine_of_the_dropin(place: Place) -> Iterator[None]:
+    """Its callers cannot name one."""
+    with mock.patch.object(planning, "engine", return_value=_core.ENGINES[place.engine]):
+        yield
+
+
+def _end_popen(process: subprocess.Popen[bytes]) -> None:
+    """As a program would: closed, killed, waited for; a second error does not hide the first."""
+    for file in process.stdin, process.stdout, process.stderr:
+        if file:
+            with contextlib.suppress(OSError):
+                file.close()
+    with contextlib.suppress(OSError, spawnkit.StatusLost):
+        process.kill()
+        process.wait(60)
 
 
 @use

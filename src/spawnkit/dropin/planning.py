@@ -11,6 +11,7 @@ import os
 
 from .. import _core, _ops
 from ..plan import STANDARD, assemble, joined_text, lay_out
+from . import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ INHERITED: Ends = (-1, -1, -1)
 # Operations before and after chdir. Forgotten as a whole when they grow; see plan.py.
 _packed: dict[Setup, tuple[bytes, bytes]] = {}
 _KEPT = 256
+
+
+def engine() -> int:
+    """The engine's number: the standard module's switch, `subprocess._USE_VFORK`, is ours too."""
+    return _core.ENGINES[None if standard.uses_vfork() else "fork"]
 
 
 def command(args: Any, executable: Any, shell: bool) -> tuple[list[Arg], Arg]:

@@ -15,7 +15,7 @@ from ..children import LOCKED, end
 from ..children import run as run_child
 from ..errors import SpawnError
 from . import counts, planning, standard
-from .starting import as_standard, engine
+from .starting import as_standard
 from .streams import Streams, are_known
 from .waiting import deadline_of
 
@@ -159,7 +159,7 @@ def _through(
     child = _core.new_child()
     flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
     try:
-        outcome = run_child(plan, engine(), flags, child, pump, deadline)
+        outcome = run_child(plan, planning.engine(), flags, child, pump, deadline)
         if outcome == _core.AGAIN:
             if pump is None or streams is None:
                 outcome = _core.wait(child, deadline)

@@ -31,4 +31,4 @@ INTERRUPT_GRACE = 0.25
 
 def uses_vfork() -> bool:
     """The standard module's documented switch: `subprocess._USE_VFORK = False`."""
-    return bool(getattr(subprocess, "_USE_VFORK", True))
+    return getattr(subprocess, "_USE_VFORK", True) is not False

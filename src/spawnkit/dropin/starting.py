@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..plan import Arg, Dir
 
-__all__ = ["as_standard", "engine", "execute_child", "start"]
+__all__ = ["as_standard", "execute_child", "start"]
 
 # What setreuid(2) and friends take for "leave it": the standard module then runs the program with
 # our own ids.
@@ -161,7 +161,7 @@ def start(
     # A Popen may be dropped before its process was waited for: nobody else closes its pidfd then.
     self._spawnkit_guard = _core.guard_child(child)
     try:
-        spawn_and_settle(child, plan, engine())
+        spawn_and_settle(child, plan, planning.engine())
         self._spawnkit = child
         self.pid = child.pid
         self._child_created = True
@@ -171,11 +171,6 @@ def start(
     except BaseException:
         end(child)
         raise
-
-
-def engine() -> int:
-    """The engine's number: the standard module's switch for vfork is ours too."""
-    return _core.ENGINES[None if standard.uses_vfork() else "fork"]
 
 
 def _take_over(self: Any) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Usage", "deadline_of", "internal_poll", "send_signal", "settle_up", "wait"]
 
 
+_GONE = (_core.LOST, _core.STALE, -errno.ECHILD)
+
+
 def deadline_of(timeout: float | None) -> int:
     """`timeout` seconds from now as C wants it, for whatever can be added to a float."""
     return _core.FOREVER if timeout is None else _core.deadline_after(0.0 + timeout)
@@ -42,19 +45,18 @@ def settle_up(self: Any, child: _core.Child, result: int) -> None:
 def internal_poll(self: Any, _deadstate: int | None = None, *rest: Any, **more: Any) -> Any:
     """The exit code; None while it runs.
 
-    _deadstate: what is to pass for the code where that cannot be had. Without it StatusLost is
-    raised then, not 0 returned.
+    _deadstate: what is to pass for the code where that can never be had; a wait that fails
+    otherwise leaves it None then. Without it StatusLost and OSError are raised, not 0 returned.
     """
     if self.returncode is None:
         child = self._spawnkit
         if child is None:
             return standard.internal_poll(self, _deadstate, *rest, **more)
         result = _core.wait(child, _core.NOW)
-        if result != _core.TIMEOUT:
-            if result != _core.OK and _deadstate is not None:
-                self.returncode = _deadstate
-            else:
-                settle_up(self, child, result)
+        if _deadstate is not None and result in _GONE:
+            self.returncode = _deadstate
+        elif result == _core.OK or (result != _core.TIMEOUT and _deadstate is None):
+            settle_up(self, child, result)
     return self.returncode
 
 
@@ -81,16 +83,24 @@ def send_signal(self: Any, sig: int) -> None:
     if child is None:
         standard.send_signal(self, sig)
         return
-    try:
-        self.poll()
-    except (StatusLost, ChildProcessError):
-        return
-    if self.returncode is not None:
+    if _is_over(self):
         return
     number = operator.index(sig)
     result = _core.signal(child, number)
-    if result not in (_core.OK, _core.DONE, -errno.ESRCH):
-        _core.raise_for(result, child, None)
+    if result == _core.OK or (result == _core.DONE and _is_over(self)):
+        return
+    if result == _core.DONE:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    _core.raise_for(result, child, None)
+
+
+def _is_over(popen: Any) -> bool:
+    try:
+        return popen.poll() is not None
+    except (StatusLost, ChildProcessError):
+        return True
+    except OSError:  # nobody can say now; a signal by its pidfd does no harm
+        return False
 
 
 class Usage:
