@@ -192,20 +192,50 @@ static SK_BARE int enter_cgroup(const char *path)
     return result < 0 ? result : 0;
 }
 
+/* getppid knows the pids of our own namespace, and says 0 of a parent outside it: of any parent, dead
+ * or alive, if the namespace is new. /proc knows those of the namespace that it is mounted for, our
+ * parent's among them. "pid (name) state parent …"; the name is 15 bytes of anything. */
+static SK_BARE int parent_pid(void)
+{
+    char stat[128];
+    int parent = sys_getppid(), file;
+    long length, at;
+
+    if (parent != 0)
+        return parent;
+    file = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return file;
+    length = sys_read(file, stat, sizeof stat);
+    sys_close(file);
+    if (length < 0)
+        return (int)length;
+    for (at = length - 1; at >= 0 && stat[at] != ')';)
+        at--;
+    for (at += 4; at < length && stat[at] >= '0' && stat[at] <= '9'; at++)
+        parent = parent * 10 + (stat[at] - '0');
+    return parent;
+}
+
 static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op)
 {
     struct sk_rlimit limit;
     int result;
 
     switch (op->code) {
+    case SK_OP_NAMESPACES:
+        /* clone has done it: unshare(2) would give a new PID namespace to our children, not to us. */
+        return 0;
     case SK_OP_PDEATHSIG:
         result = sys_prctl(1 /* PR_SET_PDEATHSIG */, op->a);
+        if (result < 0)
+            return result;
         /* The kernel tells of an end that is still to come:
          *   1. the parent makes us, and is killed;
-         *   2. we ask for the signal, which was due before: it never comes. */
-        if (result == 0 && sys_getppid() != op->b)
-            result = -ESRCH;
-        return result;
+         *   2. we ask for the signal, which was due before: it never comes.
+         * By then we are somebody else's child. */
+        result = parent_pid();
+        return result == op->b ? 0 : result < 0 ? result : -ESRCH;
     case SK_OP_CGROUP:
         return op == launch->placed ? 0 : enter_cgroup((const char *)launch->plan + op->text);
     case SK_OP_RLIMIT:

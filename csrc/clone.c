@@ -51,49 +51,6 @@ static long make(long number, long a, long b, long c, long d, long e, void (*ent
     return fault ? fault : sk_clone_call(number, a, b, c, d, e, entry, argument);
 }
 
-static int is_named(const struct sk_launch *launch, int fd)
-{
-    for (uint32_t i = 0; i < launch->plan->op_count; i++) {
-        const struct sk_op *op = &launch->ops[i];
-
-        if ((op->code == SK_OP_DUP && (op->a == fd || op->b == fd)) ||
-            ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
-            return 1;
-    }
-    return 0;
-}
-
-/* Each step takes the next free number, so it ends after at most as many steps as the plan names. */
-int sk__out_of_the_way(const struct sk_launch *launch, int fd)
-{
-    while (fd >= 0 && is_named(launch, fd)) {
-        int higher = sys_fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
-
-        sys_close(fd);
-        fd = higher;
-    }
-    return fd == -EINVAL ? -EMFILE : fd; /* F_DUPFD's word for "above the limit" */
-}
-
-/* The operation that CLONE_INTO_CGROUP can do in the child's place, NULL if there is none. */
-static const struct sk_op *birthplace(const struct sk_launch *launch)
-{
-    for (uint32_t i = 0; i < launch->plan->op_count; i++)
-        if (launch->ops[i].code == SK_OP_CGROUP && launch->ops[i].x)
-            return &launch->ops[i];
-    return NULL;
-}
-
-static int open_birthplace(const struct sk_launch *launch)
-{
-    const struct sk_op *op = birthplace(launch);
-
-    if (!op || SK_KNOWN(into_cgroup) == 0)
-        return -1;
-    return sk__out_of_the_way(
-        launch, sys_open((const char *)launch->plan + op->text, O_PATH | O_DIRECTORY | O_CLOEXEC));
-}
-
 /* A move between cgroups takes a lock that every fork and exit of the machine reads, and waits for an
  * RCU grace period: 8 ms where few are made. To be born there takes 20 µs. Whatever is against it,
  * the move is tried too: it has the same reasons to fail, and says which at its own stage. */
@@ -103,15 +60,15 @@ static int clone_into(int cgroup, struct clone3_args *arguments, struct sk_launc
 
     arguments->flags |= CLONE_INTO_CGROUP;
     arguments->cgroup = (uint64_t)cgroup;
-    launch->placed = birthplace(launch);
+    launch->placed = sk__birthplace(launch);
     result = (int)make(SYS_clone3, (long)arguments, sizeof *arguments, 0, 0, 0, sk__child_main,
                        launch);
     if (result > 0) {
         SK_KNOW(into_cgroup, 1);
         return result;
     }
-    if (refused(result))
-        SK_KNOW(into_cgroup, 0);
+    if (refused(result) && !SK_ASKS(launch, SK_OP_NAMESPACES))
+        SK_KNOW(into_cgroup, 0); /* it was this that was refused, and no namespace */
     arguments->flags &= ~CLONE_INTO_CGROUP;
     launch->placed = NULL;
     return result;
@@ -162,8 +119,9 @@ static int clone_old(uint64_t flags, sk_child *child, struct sk_launch *launch, 
 static int try_way(const struct way *way, sk_child *child, struct sk_launch *launch, int engine,
                    int want_pidfd, int cgroup)
 {
+    const struct sk_op *namespaces = sk__next_op(launch, SK_OP_NAMESPACES, NULL);
     int shared = engine != SK_FORK;
-    uint64_t flags = 0;
+    uint64_t flags = namespaces ? namespaces->x : 0;
     int result;
 
     if (shared)
@@ -189,6 +147,19 @@ static int try_way(const struct way *way, sk_child *child, struct sk_launch *lau
     return 0;
 }
 
+/* Not of an older way that got through for a child with namespaces: EPERM and EINVAL also mean that
+ * those cannot be had (and another thread may just have given us the right). */
+static void remember(const struct sk_child *child, int first, int i, int engine, int want_pidfd)
+{
+    if (i != first)
+        __atomic_store_n(&sk__first_way, i, __ATOMIC_RELAXED);
+    SK_KNOW(clone3, ways[i].clone3);
+    if (want_pidfd)
+        SK_KNOW(clone_pidfd, ways[i].clone_pidfd && child->pidfd >= 0);
+    if (engine == SK_VFORK)
+        SK_KNOW(overlapped, ways[i].overlapped);
+}
+
 static int climb(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd, int cgroup)
 {
     int first = __atomic_load_n(&sk__first_way, __ATOMIC_RELAXED);
@@ -197,13 +168,8 @@ static int climb(sk_child *child, struct sk_launch *launch, int engine, int want
     for (int i = first; i < WAYS; i++) {
         result = try_way(&ways[i], child, launch, engine, want_pidfd, cgroup);
         if (result == 0) {
-            if (i != first)
-                __atomic_store_n(&sk__first_way, i, __ATOMIC_RELAXED);
-            SK_KNOW(clone3, ways[i].clone3);
-            if (want_pidfd)
-                SK_KNOW(clone_pidfd, ways[i].clone_pidfd && child->pidfd >= 0);
-            if (engine == SK_VFORK)
-                SK_KNOW(overlapped, ways[i].overlapped);
+            if (i == first || !SK_ASKS(launch, SK_OP_NAMESPACES))
+                remember(child, first, i, engine, want_pidfd);
             return 0;
         }
         if (want_pidfd == SK_IF_IT_CAN_BE_HAD && (result == -EMFILE || result == -ENFILE)) {
@@ -218,7 +184,7 @@ static int climb(sk_child *child, struct sk_launch *launch, int engine, int want
 
 int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
-    int cgroup = open_birthplace(launch);
+    int cgroup = sk__open_birthplace(launch);
     int result = climb(child, launch, engine, want_pidfd, cgroup);
 
     if (cgroup >= 0)
@@ -231,18 +197,31 @@ int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int wa
  * any other has the child made by one that does. */
 static int needs_home(const struct sk_launch *launch)
 {
-    if (sk__main_thread())
-        return 0;
-    for (uint32_t i = 0; i < launch->plan->op_count; i++)
-        if (launch->ops[i].code == SK_OP_PDEATHSIG)
-            return 1;
-    return 0;
+    return SK_ASKS(launch, SK_OP_PDEATHSIG) && !sk__main_thread();
+}
+
+/* Which step a clone failed in that was to make namespaces, too: "not permitted" (EPERM), "not in this
+ * kernel" (EINVAL) and "too many" (ENOSPC; EUSERS before Linux 4.9) are of these. */
+static void blame(sk_child *child, const struct sk_launch *launch, int error)
+{
+    const struct sk_op *namespaces = sk__next_op(launch, SK_OP_NAMESPACES, NULL);
+
+    child->stage = SK_AT_CLONE;
+    if (namespaces &&
+        (error == -EPERM || error == -EINVAL || error == -ENOSPC || error == -EUSERS)) {
+        child->stage = SK_OP_NAMESPACES;
+        child->index = (int32_t)(namespaces - launch->ops);
+    }
 }
 
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
-    return needs_home(launch) ? sk__clone_at_home(child, launch, engine, want_pidfd)
-                              : sk__clone_here(child, launch, engine, want_pidfd);
+    int result = needs_home(launch) ? sk__clone_at_home(child, launch, engine, want_pidfd)
+                                    : sk__clone_here(child, launch, engine, want_pidfd);
+
+    if (result < 0)
+        blame(child, launch, result);
+    return result;
 }
 
 int sk__memory_is_shared(struct sk_launch *launch)

@@ -42,8 +42,8 @@ void sk__write_lock_forked(void);
 #define SK_IF_IT_CAN_BE_HAD 2
 
 /* Makes a child in sk__child_main on `launch`, by the best means this kernel allows, in the thread
- * that its plan needs. `engine` is one of ours. Fills pid and pidfd, or returns a negative errno and
- * no child was made. */
+ * that its plan needs. `engine` is one of ours. Fills pid and pidfd; or returns a negative errno, no
+ * child was made, and stage and index say what for. */
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 
@@ -51,9 +51,11 @@ int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int wa
 int sk__clone_at_home(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 void sk__home_forked(void);
 
-/* Moves a descriptor of ours to a number the plan does not name: the child must not write over it, nor
- * find it where it looks for a descriptor that is closed here. A negative errno is passed through. */
-int sk__out_of_the_way(const struct sk_launch *launch, int fd);
+/* The operation that CLONE_INTO_CGROUP can do in the child's place; NULL: there is none. */
+const struct sk_op *sk__birthplace(const struct sk_launch *launch);
+
+/* Its cgroup, opened for clone, which is for the caller to close; negative: the child moves itself. */
+int sk__open_birthplace(const struct sk_launch *launch);
 
 /* 1: a CLONE_VM child writes into our memory. Probed once. */
 int sk__memory_is_shared(struct sk_launch *launch);

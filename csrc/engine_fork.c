@@ -21,10 +21,8 @@ int sk__fork_start(sk_child *child, struct sk_launch *launch, int want_pidfd)
 
         launch->channel = sk__out_of_the_way(launch, ends[1]);
         result = listening < 0 ? listening : launch->channel < 0 ? launch->channel : 0;
-        if (result == 0) {
-            child->stage = SK_AT_CLONE;
+        if (result == 0)
             result = sk__clone(child, launch, SK_FORK, want_pidfd);
-        }
         if (launch->channel >= 0)
             sys_close(launch->channel);
         if (result == 0)

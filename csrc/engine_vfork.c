@@ -14,7 +14,6 @@ int sk__vfork_start(sk_child *child, struct sk_launch *launch, int engine, int w
     int result = sk__clone(child, launch, engine, want_pidfd);
 
     if (result < 0) {
-        child->stage = SK_AT_CLONE;
         sk__launch_give(launch);
         return result;
     }

@@ -140,16 +140,17 @@ int sk_execute(sk_child *report, const void *data, size_t size)
     const struct sk_plan *plan = data;
     const struct sk_op *ops = (const struct sk_op *)(plan + 1);
     struct sk_launch *launch;
+    uint64_t codes;
     int result;
 
     report->stage = SK_AT_PLAN;
-    if (sk__plan_check(data, size) < 0 || plan->path_count != 1)
+    if (sk__plan_check(data, size, &codes) < 0 || plan->path_count != 1)
         return -EINVAL;
     for (uint32_t i = 0; i < plan->op_count; i++)
         if (!can_be_undone(plan, &ops[i]))
             return -EINVAL;
     report->stage = SK_AT_MEMORY;
-    launch = sk__launch_take(plan); /* for the vectors that execve wants */
+    launch = sk__launch_take(plan, codes); /* for the vectors that execve wants */
     if (!launch)
         return -ENOMEM;
     pthread_once(&once, watch);

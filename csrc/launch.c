@@ -15,37 +15,6 @@
  * never find one held. */
 static struct sk_launch *kept[KEPT];
 
-int sk__plan_check(const void *data, size_t size)
-{
-    const struct sk_plan *plan = data;
-    const struct sk_op *op;
-    const char *bytes = data;
-    size_t strings = 0, operands, wanted;
-    unsigned masks = 0;
-
-    if (size < sizeof *plan + 2 || size > INT32_MAX || plan->magic != SK_PLAN_MAGIC ||
-        plan->size != size || bytes[size - 1] != '\0')
-        return -1;
-    if (plan->op_count > (size - sizeof *plan) / sizeof *op)
-        return -1;
-    operands = sizeof *plan + plan->op_count * sizeof *op;
-    if (plan->strings < operands || plan->strings >= size)
-        return -1;
-    op = (const struct sk_op *)(plan + 1);
-    for (uint32_t i = 0; i < plan->op_count; i++)
-        if (op[i].code == SK_OP_NONE || op[i].code >= SK_OP_COUNT || op[i].text >= size ||
-            (SK_HAS_TEXT(op[i].code) && op[i].text < operands))
-            return -1;
-    for (uint32_t i = 0; i < plan->op_count; i++)
-        masks += op[i].code == SK_OP_SIG_MASK;
-    if (plan->path_count == 0 || plan->argv_count == 0 || plan->exec_fd < -1 || masks != 1)
-        return -1;
-    wanted = (size_t)plan->path_count + plan->argv_count + plan->env_count;
-    for (const char *at = bytes + plan->strings; strings < wanted && at < bytes + size; strings++)
-        at = (const char *)memchr(at, '\0', (size_t)(bytes + size - at)) + 1;
-    return strings == wanted ? 0 : -1;
-}
-
 /* Points `count` entries of a vector at consecutive strings; returns the string after them. */
 static char *point(char **vector, uint32_t count, char *string)
 {
@@ -83,7 +52,7 @@ static void unmap_block(struct sk_launch *launch)
     sys_munmap((char *)launch - SK_STACK - GUARD, launch->mapped);
 }
 
-struct sk_launch *sk__launch_take(const struct sk_plan *plan)
+struct sk_launch *sk__launch_take(const struct sk_plan *plan, uint64_t codes)
 {
     size_t pointers = (size_t)plan->path_count + plan->argv_count + plan->env_count + 3;
     size_t copy = (plan->size + 15u) & ~(size_t)15;
@@ -106,6 +75,7 @@ struct sk_launch *sk__launch_take(const struct sk_plan *plan)
     launch->report.index = 0;
     launch->channel = -1;
     launch->clear_handlers = 0;
+    launch->codes = codes;
     launch->placed = NULL;
     launch->plan = memcpy(launch + 1, plan, plan->size);
     launch->ops = (const struct sk_op *)(launch->plan + 1);

@@ -27,6 +27,7 @@ struct sk_launch {
     struct sk_report report;
     int32_t channel;        /* the fork engine's report pipe, write end; -1: report is shared */
     int32_t clear_handlers; /* the kernel did not: reset all 64 first */
+    uint64_t codes;         /* bit n: the plan has an operation of code n */
     const struct sk_plan *plan;
     const struct sk_op *ops;
     const struct sk_op *placed; /* the cgroup operation that clone has done; NULL: none */
@@ -37,14 +38,28 @@ struct sk_launch {
     size_t mapped; /* bytes of the whole mapping, guard page included */
 };
 
-/* A block holding a copy of the plan, ready for a child. NULL when memory is short. */
-struct sk_launch *sk__launch_take(const struct sk_plan *plan);
+/* A block holding a copy of the plan, ready for a child. NULL when memory is short. `codes` is from
+ * sk__plan_check. */
+struct sk_launch *sk__launch_take(const struct sk_plan *plan, uint64_t codes);
 
 /* Gives a block back. Only when no child can be in it. */
 void sk__launch_give(struct sk_launch *launch);
 
+/* ---- what the plan says (plan.c) ---- */
+
 /* Is this a well-formed plan? Every offset and count is checked here, in the parent, so that the
- * child need not. */
-int sk__plan_check(const void *plan, size_t size);
+ * child need not. *codes: the operations it has, as bits. */
+int sk__plan_check(const void *plan, size_t size, uint64_t *codes);
+
+/* Has the plan such an operation? For a plan without it, it costs nothing to ask. */
+#define SK_ASKS(launch, code) ((launch)->codes >> (code) & 1)
+
+/* The first such operation, or the next one after `after`; NULL: there is none. */
+const struct sk_op *sk__next_op(const struct sk_launch *launch, int code,
+                                const struct sk_op *after);
+
+/* Moves a descriptor of ours to a number the plan does not name: the child must not write over it, nor
+ * find it where it looks for a descriptor that is closed here. A negative errno is passed through. */
+int sk__out_of_the_way(const struct sk_launch *launch, int fd);
 
 #endif

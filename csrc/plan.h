@@ -44,12 +44,14 @@ struct sk_op {
 
 /* The one table. A new attribute is a new row, a case in child.c, and a field in Python.
  *
- * PDEATHSIG belongs at the head of a plan: whatever the parent is killed during, the child dies with
- * it. A change of credentials clears it, so what changes them has to be followed by it once more.
+ * NAMESPACES is done by clone itself, so nothing can stand before it. PDEATHSIG belongs at the head of
+ * what the child does: whatever the parent is killed during, the child dies with it. A change of
+ * credentials clears it, so what changes them has to be followed by it once more.
  *
  *  code          name           stage          engines      operands */
 /* clang-format off */
 #define SK_OPERATIONS(OP)                                                                          \
+    OP(NAMESPACES,  "namespaces",  "namespaces",  SK_ON_OURS) /* x: CLONE_NEW… of clone(2) */      \
     OP(PDEATHSIG,   "pdeathsig",   "pdeathsig",   SK_ON_OURS) /* a signal, b the parent's pid */   \
     OP(CGROUP,      "cgroup",      "cgroup",      SK_ON_OURS | SK_TEXT) /* text directory; x: of v2 */ \
     OP(RLIMIT,      "rlimit",      "rlimit",      SK_ON_OURS) /* a resource, x soft, y hard */     \

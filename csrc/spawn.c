@@ -98,9 +98,10 @@ static int spawn(sk_child *child, const void *plan, size_t size, int engine, int
 {
     struct sk_launch *launch;
     int want_pidfd = flags & SK_PIDFD;
+    uint64_t codes;
     int result;
 
-    if (sk__plan_check(plan, size) < 0) {
+    if (sk__plan_check(plan, size, &codes) < 0) {
         child->stage = SK_AT_PLAN;
         return -EINVAL;
     }
@@ -108,7 +109,7 @@ static int spawn(sk_child *child, const void *plan, size_t size, int engine, int
         want_pidfd = could_be_stolen() || (sk__main_thread() && !sk__guard_works())
                          ? SK_IF_IT_CAN_BE_HAD
                          : 0;
-    launch = sk__launch_take(plan);
+    launch = sk__launch_take(plan, codes);
     if (!launch) {
         child->stage = SK_AT_MEMORY;
         return -ENOMEM;

@@ -127,15 +127,15 @@ def _fails(argv: list[str], engine: str) -> Any:
     return "it has run"
 
 
-def test_a_child_with_another_parent_does_not_run(
+def test_a_child_that_cannot_tell_its_parent_does_not_run(
     engine: str, isolate: Isolate, children: Children, tmp_path: Path
 ) -> None:
     argv = [children("report"), str(tmp_path / "ran")]
     assert isolate(_fails, argv, engine, deny="getppid:EPERM") == [
-        errno.ESRCH,
+        errno.EPERM,
         "pdeathsig",
         "pdeathsig SIGKILL",
-        "its parent is in another PID namespace",
+        "",
     ]
     assert not (tmp_path / "ran").exists()
 

@@ -46,6 +46,7 @@ def faults(done: subprocess.CompletedProcess[str]) -> int:
         ("in_memory", 150),
         ("in_order", 150),
         ("from_a_worker", 80),
+        ("sealed", 80),
     ],
 )
 def test_each_system_call_fails_once(use: str, least: int) -> None:

@@ -7,14 +7,17 @@ import struct
 
 import pytest
 
-from spawnkit import SpawnError, _core, _ops, plan
+from spawnkit import SpawnError, SysProcAttr, _core, _ops, plan
 from spawnkit.plan import _HEADER as HEADER
 
 MAGIC, SIZE, OP_COUNT, STRINGS, PATH_COUNT, ARGV_COUNT, ENV_COUNT, EXEC_FD = range(8)
-CODE, TEXT = 0, 4
+CODE, TEXT, X = 0, 4, 5
 MANY = 2**32 - 1
 
 FOR_A_CHILD = plan.pack(b"/bin/true", b"true\0", 1, (b"A=1\0", 1), dir=b"/")
+IN_A_NAMESPACE = plan.pack(
+    b"/bin/true", b"true\0", 1, (b"", 0), attr=SysProcAttr(namespaces=["pid"])
+)
 # Of a program that is not there: were it let through, it would not run in our place.
 FOR_OUR_PLACE = plan.pack_execute(b"/no/such/program", b"true\0", 1, (b"A=1\0", 1), None)
 
@@ -72,6 +75,10 @@ CHILDS = {
     "more paths than strings": header(FOR_A_CHILD, PATH_COUNT, 2),
     "a directory in the header": operation(FOR_A_CHILD, _ops.CHDIR, TEXT, 0),
     "a directory behind the end": operation(FOR_A_CHILD, _ops.CHDIR, TEXT, len(FOR_A_CHILD)),
+    "a flag of clone that is no namespace": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 0x10000),
+    "a flag that clone has not": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 2**63),
+    "a signal at the child's end": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 0x20000009),
+    "namespaces twice": operation(IN_A_NAMESPACE, _ops.SIG_DEFAULT, CODE, _ops.NAMESPACES),
 }
 OURS = {
     **malformed(FOR_OUR_PLACE),

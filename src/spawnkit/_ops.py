@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NAMESPACES = _core.operation("namespaces")
 PDEATHSIG = _core.operation("pdeathsig")
 CGROUP = _core.operation("cgroup")
 RLIMIT = _core.operation("rlimit")

@@ -37,6 +37,8 @@ RLIMITS = {
     "RTTIME": 15,
 }
 
+_NAMESPACES = {"pid": 0x20000000}  # CLONE_NEW… of clone(2)
+
 
 class SysProcAttr:
     """What the child sets up for itself before its program runs. Go's `syscall.SysProcAttr`.
@@ -57,6 +59,10 @@ class SysProcAttr:
     pdeathsig: the signal it gets then, Go's Pdeathsig; 0: none. Its own children do not get it;
         and it is lost where the program is set-user-ID, set-group-ID or has capabilities, or
         changes its ids (PR_SET_PDEATHSIG of prctl(2)).
+    namespaces: those that it gets new ones of; Go's Cloneflags. Only "pid" so far: the program is
+        process 1 there, and when it ends, however that comes about, the kernel kills everybody else
+        in it first. A signal it has no handler for does nothing to it, but for SIGKILL and SIGSTOP
+        from outside. Needs CAP_SYS_ADMIN; /proc still shows our processes. See pid_namespaces(7).
 
     Immutable, and reusable for any number of commands. Wrong values raise ValueError or TypeError
     here, naming the field. See setsid(2), setpgid(2), umask(2), setrlimit(2), sigprocmask(2).
@@ -65,7 +71,9 @@ class SysProcAttr:
     __slots__ = (
         "_after",
         "_before",
+        "_namespaces",
         "_nofile",
+        "namespaces",
         "pdeathsig",
         "pgid",
         "rlimits",
@@ -86,6 +94,8 @@ class SysProcAttr:
     sigdefault: frozenset[int]
     sigignore: frozenset[int]
     pdeathsig: int
+    namespaces: frozenset[str]
+    _namespaces: bytes
     _before: bytes
     _nofile: bytes
     _after: bytes
@@ -103,6 +113,7 @@ class SysProcAttr:
         sigignore: Iterable[int] = (),
         die_with_parent: bool = False,
         pdeathsig: int = 0,
+        namespaces: Iterable[str] = (),
     ) -> None:
         """See the class."""
         put = object.__setattr__
@@ -115,13 +126,17 @@ class SysProcAttr:
         put(self, "sigdefault", _signals("sigdefault", sigdefault))
         put(self, "sigignore", _signals("sigignore", sigignore))
         put(self, "pdeathsig", _pdeathsig(die_with_parent, pdeathsig))
+        put(self, "namespaces", _namespaces(namespaces))
         if self.pgid and not self.setpgid:
             raise ValueError(f"pgid: {self.pgid} needs setpgid=True")
+        if self.pgid and "pid" in self.namespaces:
+            raise ValueError(f"pgid: {self.pgid} is a group outside its new PID namespace")
         if self.setsid and self.setpgid:
             raise ValueError("setpgid: a session leader cannot change its process group (setsid)")
         both = self.sigdefault & self.sigignore
         if both:
             raise ValueError(f"sigignore: signal {min(both)} is in sigdefault too")
+        put(self, "_namespaces", self._pack_namespaces())
         put(self, "_before", self._pack_before())
         put(self, "_nofile", self._pack_rlimit(RLIMITS["NOFILE"]))
         put(self, "_after", self._pack_after())
@@ -136,6 +151,11 @@ class SysProcAttr:
             return b""
         soft, hard = self.rlimits[resource]
         return _ops.op(_ops.RLIMIT, a=resource, x=soft % 2**64, y=hard % 2**64)
+
+    def _pack_namespaces(self) -> bytes:
+        if not self.namespaces:
+            return b""
+        return _ops.op(_ops.NAMESPACES, x=sum(_NAMESPACES[name] for name in self.namespaces))
 
     def _pack_before(self) -> bytes:
         """The operations that come before chdir and descriptors, in DESIGN's one order."""
@@ -153,12 +173,15 @@ class SysProcAttr:
         return _ops.signals(self.sigdefault, self.sigignore, self.sigmask)
 
     def _in_group(self, pgid: int) -> SysProcAttr:
-        """A copy that joins a process group; 0: one of its own. The rest is not checked again."""
+        """A copy that joins a process group; 0: one of its own. The rest is not checked again.
+
+        In a new PID namespace the number would be another group's, or nobody's: one of its own.
+        """
         copy, put = object.__new__(SysProcAttr), object.__setattr__
         for name in self.__slots__:
             put(copy, name, getattr(self, name))
         put(copy, "setpgid", True)
-        put(copy, "pgid", pgid)
+        put(copy, "pgid", 0 if "pid" in self.namespaces else pgid)
         put(copy, "_before", copy._pack_before())
         return copy
 
@@ -186,7 +209,8 @@ class SysProcAttr:
 
     def __hash__(self) -> int:
         """By value."""
-        return hash((self._before, self._nofile, self._after, self.pdeathsig))
+        packed = self._namespaces, self._before, self._nofile, self._after
+        return hash((*packed, self.pdeathsig))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by its fields."""
@@ -260,6 +284,20 @@ def _signals(name: str, numbers: Iterable[int]) -> frozenset[int]:
     if isinstance(numbers, (str, bytes)) or not hasattr(numbers, "__iter__"):
         raise TypeError(f"{name}: a collection of signal numbers wanted, not {numbers!r}")
     return frozenset(_number(name, number, 1, _ops.SIGNALS) for number in numbers)
+
+
+def _namespaces(names: Iterable[str]) -> frozenset[str]:
+    if isinstance(names, (str, bytes)) or not hasattr(names, "__iter__"):
+        raise TypeError(f"namespaces: a collection of names wanted, not {names!r}")
+    found = []
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"namespaces: a name wanted, not {name!r}")
+        if name not in _NAMESPACES:
+            known = ", ".join(map(repr, _NAMESPACES))
+            raise ValueError(f"namespaces: {name!r} is not one of {known}")
+        found.append(name)
+    return frozenset(found)
 
 
 def _rlimits(

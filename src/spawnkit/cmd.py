@@ -131,7 +131,9 @@ class Cmd:
         descendants, wherever they went, that are found in /proc by parentage or by the variable
         SPAWNKIT_RUN, which their environment gets: `KillReport` says who was missed. "cgroup":
         whoever is in its `cgroup`; where that is None, in one made for it, which is removed with
-        all that is left in it at its end. Such a kill takes up to half a second more, or a second.
+        all that is left in it at its end. Where `attr` has a new PID namespace, "group" and "tree"
+        are whoever is in that, and SIGTERM goes to the process alone. Such a kill takes up to half
+        a second more, or a second.
     wait_delay: seconds from the timeout or cancellation until SIGKILL and the closing of pipes, and
         from the program's own end where a descendant holds its streams (WaitDelayError if it was
         successful); with `grace`, from SIGKILL. 0 or less: at once. None: as long as it takes;

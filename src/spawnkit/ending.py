@@ -37,6 +37,7 @@ class Ending:
 
     __slots__ = (
         "_in_group",
+        "_is_sealed",
         "_leads",
         "_makes_cgroup",
         "action",
@@ -78,12 +79,13 @@ class Ending:
         self.attr = _own_group if cmd.has_group else cmd.attr
         self.mark: bytes | None = None
         self.cgroup = cmd.cgroup
-        self._leads = self._makes_cgroup = False
+        self._leads = self._makes_cgroup = self._is_sealed = False
         if self.kill == "cgroup":
             self._check_cgroup()
         elif self.kill != "process":
             self._check_group()
-            self.mark = os.urandom(8).hex().encode()
+            if not self._is_sealed:
+                self.mark = os.urandom(8).hex().encode()
 
     def _check_cancel(self, cmd: Cmd | Pipeline) -> None:
         if cmd.cancel is None:
@@ -142,6 +144,7 @@ class Ending:
                 raise ValueError("kill: 'group' is for a group of its own, and attr has a pgid")
         else:
             self._leads = True
+            self._is_sealed = "pid" in attr.namespaces
             if not (attr.setsid or attr.setpgid):
                 self.attr = attr.replace(setpgid=True)
 
@@ -175,6 +178,10 @@ class Ending:
             return killing.Caged(children, self.cgroup, self._makes_cgroup)
         if self._in_group:
             return killing.Gang(children)
+        if self._is_sealed:
+            from .sealed import Sealed
+
+            return Sealed(*children)
         if self.mark is None:
             return killing.Scope(children)
         return killing.Wide(self.kill, children, self.mark, self._leads)

@@ -34,6 +34,21 @@ _OF_CGROUPS: dict[int | None, str] = {
     errno.EOPNOTSUPP: "it is below a threaded cgroup",
 }
 
+# clone(2), user_namespaces(7), namespaces(7).
+_OF_NAMESPACES: dict[int | None, str] = {
+    errno.EPERM: "it takes CAP_SYS_ADMIN",
+    errno.EINVAL: "this kernel has none",
+    errno.ENOSPC: "/proc/sys/user/max_pid_namespaces is reached, or 32 are in one another",
+    errno.EUSERS: "32 are in one another already",
+}
+
+# getppid(2) says 0 of a parent in another PID namespace, and /proc is asked.
+_OF_PARENTS: dict[int | None, str] = {
+    errno.ESRCH: "its parent is in another PID namespace, and /proc is not of that one",
+    errno.ENOENT: "its parent is in another PID namespace, and only /proc, which is not mounted, "
+    "could tell that it lives",
+}
+
 
 def explain(
     plan: bytes, stage: int, index: int, number: int | None
@@ -61,9 +76,10 @@ def explain(
                 hint = "the limit on processes, RLIMIT_NPROC, is reached"
         elif name == "cgroup":
             hint = _OF_CGROUPS.get(number, "")
-        elif name == "pdeathsig" and number == errno.ESRCH:
-            # Were it gone nobody would read this. Children of ours are in another one, that is.
-            hint = "its parent is in another PID namespace"
+        elif name == "namespaces":
+            hint = _OF_NAMESPACES.get(number, "")
+        elif name == "pdeathsig":
+            hint = _OF_PARENTS.get(number, "")  # were it gone nobody would read this
         elif stage < 100 and number == errno.EBADF and _operations(plan)[index][0] == _ops.DUP:
             hint = "not open, or a target above RLIMIT_NOFILE"
     except Exception:
@@ -171,6 +187,8 @@ def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
         return f"{'exec fd' if b == _exec_fd(plan) else 'fd'} {a} → {b}", None
     if code == _ops.KEEP:
         return f"fd {a}", None
+    if code == _ops.NAMESPACES:
+        return "a new PID namespace", None
     if code == _ops.PDEATHSIG:
         return f"pdeathsig {_signal(a)}", None
     if code == _ops.RLIMIT:

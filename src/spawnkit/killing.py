@@ -1,5 +1,7 @@
 """What a command's end reaches: `kill="process"`, "group", "tree" or "cgroup".
 
+With a PID namespace of its own the kernel answers for "group" and "tree": sealed.py. Elsewhere:
+
 Only what is provably of the command is signalled, and only through a handle of its own:
 
 - the process itself, through its handle;
@@ -44,7 +46,8 @@ _UNSURE = 4  # walks that miss processes of which it cannot be told whose they a
 class KillReport:
     """How a command was killed.
 
-    means: "process", "group", "tree" or "cgroup": what was used.
+    means: "process", "group", "tree", "cgroup", or "namespace" where `attr` has a new PID
+        namespace and `kill` is "group" or "tree": what was used.
     killed: how many processes got SIGKILL while they were alive; those that ended at SIGTERM do not
         count.
     survivors: an `OtherProcess` for each process of the command that was still alive half a second

@@ -147,7 +147,7 @@ def check_engine(
         if dir is not None:
             ops += _ops.op(_ops.CHDIR)
         if attr is not None:
-            ops += _death_signal(attr) + attr._before + attr._nofile + attr._after
+            ops += _first(attr) + attr._before + attr._nofile + attr._after
         for fields in _ops.OP.iter_unpack(ops):
             if not _core.runs_on(fields[0], number):
                 raise ValueError(f"engine: {engine!r} cannot do {_core.stage_name(fields[0])!r}")
@@ -181,7 +181,7 @@ def pack(
     else:
         first, before, after = b"", b"", _ops.PLAIN_SIGNALS
         if attr is not None:
-            first, before, after = _death_signal(attr), attr._before, attr._after
+            first, before, after = _first(attr), attr._before, attr._after
             if attr._nofile:
                 if _raises_nofile(attr):
                     before += attr._nofile
@@ -264,17 +264,17 @@ def assemble(
     )
 
 
-def _death_signal(attr: SysProcAttr) -> bytes:
-    """PDEATHSIG, where it is wanted; first of all, so that a child whose parent is killed during
-    its setup dies too.
+def _first(attr: SysProcAttr) -> bytes:
+    """Namespaces, which clone makes; and PDEATHSIG, first of all that the child does, so that one
+    whose parent is killed during its setup dies too.
 
-    A change of credentials clears it (prctl(2)): an operation that makes one has to be followed by
-    it once more. It is packed here, and not once with the rest: an attr may live across a fork, and
-    the parent is another process then.
+    A change of credentials clears the signal (prctl(2)): an operation that makes one has to be
+    followed by it once more. It is packed here, and not once with the rest: an attr may live across
+    a fork, and the parent is another process then.
     """
     if not attr.pdeathsig:
-        return b""
-    return _ops.op(_ops.PDEATHSIG, a=attr.pdeathsig, b=os.getpid())
+        return attr._namespaces
+    return attr._namespaces + _ops.op(_ops.PDEATHSIG, a=attr.pdeathsig, b=os.getpid())
 
 
 def _raises_nofile(attr: SysProcAttr) -> bool:

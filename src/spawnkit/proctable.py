@@ -128,6 +128,14 @@ def environ_of(pid: int) -> bytes:
     return _read(pid, "environ")
 
 
+def pid_namespace_of(pid: int) -> str:
+    """Such as "pid:[4026531836]"; "" where we may not look (namespaces(7), ptrace(2))."""
+    try:
+        return os.readlink(f"{_PROC}/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
 def describe(pid: int, streams: tuple[str, ...] = ()) -> OtherProcess:
     """Its pid and command."""
     words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ")

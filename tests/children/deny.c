@@ -83,6 +83,7 @@ static const struct name errors[] = {
     {"EBUSY", EBUSY},   {"ECHILD", ECHILD}, {"EINTR", EINTR},   {"EINVAL", EINVAL},
     {"EIO", EIO},       {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOENT", ENOENT},
     {"ENOMEM", ENOMEM}, {"ENOSYS", ENOSYS}, {"EPERM", EPERM},   {"ESRCH", ESRCH},
+    {"ENOSPC", ENOSPC}, {"EUSERS", EUSERS},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -336,6 +336,8 @@ NO_PIDFD = {
 
 WHO_IS_THERE = "who belongs to a command, and who holds a pipe, is looked up in /proc"
 
+WHOSE_CHILD = "whose child it is in a PID namespace is looked up in /proc"
+
 NO_PROC = {
     "test_exec_fd.py::test_a_shell_script_runs*": "a script from a descriptor is /dev/fd/N",
     "test_descriptors.py::test_a_lowered_hard_limit_hides_none_either[[]*-close_range:*": "without "
@@ -375,6 +377,18 @@ NO_PROC = {
     "test_ending.py::test_a_group_of_its_own_only_*": WHO_IS_THERE,
     "test_ending.py::test_a_thousand_at_once_*": WHO_IS_THERE,
     "test_zoo.py::*": WHO_IS_THERE,
+    "test_namespaces.py::test_it_is_another_namespace_*": "the link is in /proc",
+    "test_namespaces.py::test_in_a_cgroup*": "which cgroups are ours is looked up in /proc",
+    "test_namespaces.py::test_nobody_escapes*": WHO_IS_THERE,
+    "test_namespaces.py::test_those_in_a_namespace_*": WHO_IS_THERE,
+    "test_namespaces.py::test_sigterm_*": WHO_IS_THERE,
+    "test_namespaces.py::test_who_does_not_die_*": WHO_IS_THERE,
+    "test_namespaces.py::test_*-dying*": WHOSE_CHILD,
+    "test_namespaces.py::test_all_in_it_die_*": WHOSE_CHILD,
+    "test_namespaces.py::test_a_parent_killed_*": WHOSE_CHILD,
+    "test_namespaces.py::test_a_proc_that_tells_*": WHOSE_CHILD,
+    "test_namespaces.py::test_where_unshare_*": WHOSE_CHILD,
+    "test_namespaces.py::test_also_where_its_parent_*": WHOSE_CHILD,
     "test_pipeline.py::test_all_stages_are_in_one_group_*": "the stages look into /proc themselves",
     "test_capture_ordered.py::test_dev_stdout_*": "/dev/stdout is a link into /proc",
     "test_capture_memory.py::test_what_is_opened_again_*": "/dev/stdout is a link into /proc",

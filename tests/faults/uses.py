@@ -214,6 +214,19 @@ def grouped(place: Place) -> None:
 
 
 @use
+def sealed(place: Place) -> None:
+    """In a PID namespace of its own: it dies with us, and all in it with it."""
+    if not place.ours:
+        return
+    attr = SysProcAttr(namespaces=["pid"], die_with_parent=True)
+    token = spawnkit.CancelToken()
+    cmd = spawnkit.Cmd(SHELL, "-c", "cat & exec cat", stdin=_never(place), engine=place.engine)
+    cmd.attr, cmd.cancel, cmd.kill = attr, token, "tree"
+    with contextlib.suppress(PermissionError):  # none can be made here
+        _cancel(cmd, token)
+
+
+@use
 def from_a_worker(place: Place) -> None:
     """A child that is to die with us, spawned by a thread that is not the first."""
     if not place.ours:

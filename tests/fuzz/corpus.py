@@ -11,6 +11,7 @@ ATTRIBUTES = (
     None,
     SysProcAttr(setsid=True, umask=0o27, die_with_parent=True),
     SysProcAttr(setpgid=True, pgid=7, rlimits={"CORE": 0, "NOFILE": 4, "AS": -1}),
+    SysProcAttr(namespaces=["pid"], die_with_parent=True),
     SysProcAttr(sigmask=range(1, 65), sigignore=[1, 2, 9], sigdefault=[15, 19]),
 )
 CGROUPS = ((b"/a/cgroup", True), (b"/another/" + b"y" * 40, False))

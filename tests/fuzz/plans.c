@@ -22,6 +22,7 @@ static long sk_syscall(long number, long a, long b, long c, long d, long e, long
 #define SK_BARE
 
 #include "launch.c"
+#include "plan.c"
 
 #include "child.c"
 
@@ -56,12 +57,13 @@ static long failing;     /* which of them fails, 0: none */
 static int failed_stage; /* where it did, 0: not yet, or the failure may be passed over */
 static int failed_index;
 static int failed_error;
-static int execs;    /* candidates that were tried */
-static int runs_at;  /* which candidate is there */
-static int no_range; /* close_range is refused */
-static int listings; /* of /proc/self/fd since the last open */
-static int last_op;  /* the operation of the last call */
-static int cleared;  /* handlers that were reset */
+static int execs;      /* candidates that were tried */
+static int runs_at;    /* which candidate is there */
+static int no_range;   /* close_range is refused */
+static int is_outside; /* the parent is in another PID namespace */
+static int listings;   /* of /proc/self/fd since the last open */
+static int last_op;    /* the operation of the last call */
+static int cleared;    /* handlers that were reset */
 static unsigned long accepted, replayed, ran, refused;
 
 static void wrong(const char *what)
@@ -107,6 +109,8 @@ static void expect_vectors(void)
     expect_vector((const char *const *)launch->envp, launch->plan->env_count, next);
 }
 
+static int32_t getppid_says(const struct sk_op *op) { return is_outside && op->b > 0 ? 0 : op->b; }
+
 /* One of the calls that an operation stands for, with the operands that it gives? */
 static void expect_call(const struct sk_op *op, long number, long a, long b, long c, long d)
 {
@@ -128,8 +132,15 @@ static void expect_call(const struct sk_op *op, long number, long a, long b, lon
         }
         return;
     case SK_OP_PDEATHSIG:
-        expect((number == SYS_prctl && a == 1 && b == op->a) || number == SYS_getppid,
-               "not this signal");
+        if (number == SYS_openat)
+            expect(a == AT_FDCWD && strcmp((const char *)b, "/proc/self/stat") == 0 &&
+                       (c & O_CLOEXEC) && getppid_says(op) == 0,
+                   "not who our parent is");
+        else if (number == SYS_read || number == SYS_close)
+            expect(a == 1000 && getppid_says(op) == 0, "another file");
+        else
+            expect((number == SYS_prctl && a == 1 && b == op->a) || number == SYS_getppid,
+                   "not this signal");
         return;
     case SK_OP_RLIMIT: {
         const struct sk_rlimit *limit = (const struct sk_rlimit *)c;
@@ -202,6 +213,8 @@ static int makes_no_call(const struct sk_op *op)
     unsigned first = (unsigned)op->x, last = (unsigned)op->y;
 
     switch (op->code) {
+    case SK_OP_NAMESPACES:
+        return 1;
     case SK_OP_CGROUP:
         return op == launch->placed;
     case SK_OP_CLOSE_RANGE:
@@ -256,7 +269,7 @@ static long failure(const struct sk_op *op, long number)
     if (number != SYS_getppid)
         return -EDOM;
     failed_error = ESRCH;
-    return (int32_t)((uint32_t)op->b + 1);
+    return op->b == 1 ? 2 : 1;
 }
 
 static long answer(long number, long a, long b, long c, long d)
@@ -265,6 +278,13 @@ static long answer(long number, long a, long b, long c, long d)
         *(struct sk_rlimit *)d = (struct sk_rlimit){16, 20};
     if (number == SYS_openat && launch->report.stage == SK_OP_CGROUP)
         return a == AT_FDCWD ? 1000 : 1001;
+    if (number == SYS_openat && launch->report.stage == SK_OP_PDEATHSIG)
+        return 1000;
+    if (number == SYS_read) {
+        expect(c > 64,
+               "a buffer that is too short"); /* two pids and a name that is as bad as can be */
+        return sprintf((char *)b, "4194304 (a) S 1 (b)\n)) S %d 4194304", launch->ops[last_op].b);
+    }
     if (number == SYS_openat) {
         listings = 0;
         expect(strcmp((const char *)b, "/proc/self/fd") == 0, "another directory");
@@ -336,7 +356,7 @@ static long sk_syscall(long number, long a, long b, long c, long d, long e, long
         return failure(op, number);
     }
     if (number == SYS_getppid)
-        return op->b;
+        return getppid_says(op);
     return answer(number, a, b, c, d);
 }
 
@@ -357,6 +377,7 @@ static void replay_it(uint64_t chance)
     failing = (long)(chance % 24);
     runs_at = (int)(chance >> 8 & 3);
     no_range = (int)(chance >> 10 & 3);
+    is_outside = chance >> 19 & 1;
     launch->channel = chance >> 12 & 1 ? (int)(chance >> 13 & 15) : -1;
     launch->clear_handlers = chance >> 17 & 1;
     launch->placed = chance >> 18 & 1 ? first_cgroup() : NULL;
@@ -402,18 +423,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *copy = malloc(size ? size : 1);
     uint64_t chance = 1469598103934665603u; /* FNV-1a */
     char *plan_end, *vectors, *block_end;
+    uint64_t codes;
 
     memcpy(copy, data, size);
     for (size_t i = 0; i < size; i++)
         chance = (chance ^ data[i]) * 1099511628211u;
     chance ^= chance >> 32;
-    if (sk__plan_check(copy, size) < 0) {
+    if (sk__plan_check(copy, size, &codes) < 0) {
         refused++;
         free(copy);
         return 0;
     }
     accepted++;
-    launch = sk__launch_take((const struct sk_plan *)copy);
+    launch = sk__launch_take((const struct sk_plan *)copy, codes);
     if (!launch)
         abort();
     free(copy); /* the child may be there after the caller's plan is gone */

@@ -39,11 +39,11 @@ DEFECTS = (
     Defect("planner", "fdplan.c", "(sk_move){wanted[i].target, spare, 1}", "(sk_move){wanted[i]"
            ".target, spare, 0}"),
     # A directory at the end of the plan, one byte beyond it.
-    Defect("plans", "launch.c", "op[i].text >= size ||", "op[i].text > size ||"),
+    Defect("plans", "plan.c", "op[i].text >= size ||", "op[i].text > size ||"),
     # Strings that are counted once too often.
-    Defect("plans", "launch.c", "strings == wanted ? 0 : -1", "strings + 1 >= wanted ? 0 : -1"),
+    Defect("plans", "plan.c", "strings == wanted ? 0 : -1", "strings + 1 >= wanted ? 0 : -1"),
     # A plan that says it is longer than it is.
-    Defect("plans", "launch.c", "plan->size != size || ", ""),
+    Defect("plans", "plan.c", "plan->size != size || ", ""),
     # A failure is passed over.
     Defect("plans", "child.c", "return sys_setpgid(0, op->a);", "sys_setpgid(0, op->a);\n"
            "        return 0;"),

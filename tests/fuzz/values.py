@@ -471,6 +471,7 @@ def _attributes(chance: Random) -> SysProcAttr | None:
         sigignore=ignored,
         sigdefault={chance.randrange(1, 65) for _ in range(chance.randrange(3))} - ignored,
         pdeathsig=chance.choice((0, 9, 40)),
+        namespaces=chance.choice(((), ("pid",))),
     )
 
 
@@ -487,14 +488,16 @@ def _check_order(
 ) -> None:
     """Each operation that was asked for once, in the one order there is."""
     names = [_core.stage_name(operation[0]) for operation in operations]
-    stages = ["pdeathsig", "cgroup", "umask", "setsid", "setpgid"]
+    stages = ["namespaces", "pdeathsig", "cgroup", "umask", "setsid", "setpgid"]
     stages += ["chdir", "descriptors", "close", "signals"]
     places = [stages.index(name) for name in names if name != "rlimit"]
     # Moves and ranges are of the descriptors; NOFILE stands before or after them.
     assert places == sorted(places), names
     if attr and attr.pdeathsig:  # before the limits, too
-        assert operations[0][:4] == (_ops.PDEATHSIG, 0, attr.pdeathsig, os.getpid())
+        first = operations[len(attr.namespaces)]
+        assert first[:4] == (_ops.PDEATHSIG, 0, attr.pdeathsig, os.getpid())
     assert names.count("pdeathsig") == (attr is not None and attr.pdeathsig > 0)
+    assert names.count("namespaces") == (attr is not None and bool(attr.namespaces))
     assert names.count("chdir") == has_directory
     assert names.count("umask") == (attr is not None and attr.umask is not None)
     assert names.count("setsid") == (attr is not None and attr.setsid)

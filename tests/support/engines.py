@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EVERYTHING = frozenset(
     {"cgroup", "dir", "umask", "group", "rlimits", "mask", "defaults", "ignore", "pdeathsig"}
+    | {"namespaces"}
 )
 
 # Status and descriptors are claimed by all. What posix_spawn does not claim it must refuse.
