@@ -3,6 +3,7 @@
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
 #   make test T="-k descriptors -x"                 options for pytest
 #   make degrade ROW=proc                           one row of what may be missing
+#   make conformance P=3.13 K=timeout               one interpreter; tests with this in their names
 #   make bench B="--quick --rows static"            options for the benchmark
 #   make fuzz FUZZ_SECONDS=60                       for how long
 #   make soak N=1000000                             how many spawns
@@ -16,6 +17,9 @@ F ?=
 FUZZ_SECONDS ?= 600
 N ?= 100000
 S ?=
+P ?=
+K ?=
+C ?=
 ROW ?=
 
 FAULTS = build/faults/lib
@@ -34,8 +38,8 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 
 .DELETE_ON_ERROR:
 .PHONY: all help build demo test test-all faults faults-loop faults-poor faults-strace \
-	faults-memory coverage fuzz sanitize degrade soak zoo many comparator bench latency \
-	bench-suite check \
+	faults-memory coverage fuzz sanitize degrade conformance soak zoo many comparator bench \
+	latency bench-suite check \
 	check-python check-c check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -144,6 +148,9 @@ sanitize: $(VENV)/.with-check $(VENV)/.with-test ## the tests under ASan+UBSan+L
 degrade: $(FAULTS)/.built strace ## the tests where something is refused; ROW=name for one row
 	@command -v valgrind >/dev/null || .ci/fetch valgrind
 	@PYTHONPATH=tests $(PY) -m degrade $(ROW)
+
+conformance: $(VENV)/.with-release ## CPython's own tests through spawnkit; P=3.13, K=part of a name, C="--help"
+	@PYTHONPATH=tests $(PY) -m conformance $(P:%=-p %) $(K:%=-k %) $(C)
 
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)
