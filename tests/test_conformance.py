@@ -90,6 +90,16 @@ def test_what_passes_everywhere_is_good(made: Make, judged: Judge, mode: str) ->
     assert len([line for line in text.splitlines() if line.startswith("FAILED")]) == 0
 
 
+def test_cpythons_own_tests_pass_through_the_drop_in(
+    us: Interpreter, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A138: all of test_subprocess but for the named list; `make conformance` has more of it."""
+    pytest.importorskip("test.test_subprocess", reason="this Python comes without its tests")
+    real = Options(options.out, hangs_after=300.0)
+    status = conform([us], [Suite("test.test_subprocess", (DROPIN,))], private.read(), real)
+    assert status == 0, capsys.readouterr().out
+
+
 DEFECTS = {
     "fails": ("self.assertFalse(OURS)", "failed, passed with", "AssertionError: True is not false"),
     "errs": ("if OURS: raise OSError('no pipe')", "error, passed with", "OSError: no pipe"),

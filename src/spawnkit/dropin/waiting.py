@@ -87,11 +87,12 @@ def send_signal(self: Any, sig: int) -> None:
         return
     number = operator.index(sig)
     result = _core.signal(child, number)
-    if result == _core.OK or (result == _core.DONE and _is_over(self)):
+    if result == _core.OK:
         return
-    if result == _core.DONE:
-        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-    _core.raise_for(result, child, None)
+    if result != _core.DONE:
+        _core.raise_for(result, child, None)
+    if not _core.is_over(child) and _core.wait(child, _core.NOW) == _core.TIMEOUT:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))  # it runs all the same
 
 
 def _is_over(popen: Any) -> bool:
