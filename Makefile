@@ -39,7 +39,7 @@ STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 .DELETE_ON_ERROR:
 .PHONY: all help build demo test test-all faults faults-loop faults-poor faults-strace \
 	faults-memory coverage fuzz sanitize degrade conformance soak zoo many comparator bench \
-	latency bench-suite check \
+	latency bench-suite adapters adapters-bench check \
 	check-python check-c check-child check-aarch64 format wheel clean strace
 
 all: build help
@@ -127,6 +127,9 @@ faults-memory: $(VENV)/.with-test ## allocations, Python's and C's
 	@PYTHONPATH=tests $(PY) -m faults.memory $(F)
 
 # Without clang the same targets run without coverage to guide them, and the run says so.
+adapters: $(VENV)/.with-adapters ## SCons, waf and invoke themselves, with the adapters and without
+	@$(PY) -m pytest tests/adapters $(T)
+
 fuzz: $(VENV)/.with-test ## input by chance against models; FUZZ_SECONDS=600, F="--help" for more
 	@command -v clang >/dev/null || command -v clang-16 >/dev/null || .ci/fetch clang-16
 	@PYTHONPATH=tests $(PY) -m fuzz.campaign --seconds $(FUZZ_SECONDS) $(F)
@@ -163,6 +166,9 @@ comparator: $(VENV)/.built strace ## what process libraries get wrong: subproces
 
 bench-suite: $(VENV)/.with-bench ## the same rows under pytest-benchmark, to save and compare runs
 	@$(PY) -m pytest bench/test_spawn.py $(T)
+
+adapters-bench: $(VENV)/.with-adapters ## builds of SCons with the adapter and without; B="--help"
+	@$(PY) -m bench.adapters $(B)
 
 # ---- checking -----------------------------------------------------------------------------------
 
