@@ -1,7 +1,8 @@
-"""One side of the memory row: `python -m bench.peer WAY MEBIBYTES ARG...`.
+"""An interpreter of the rows about memory: `python -m bench.peer MEBIBYTES WAY,... ARG...`.
 
-Takes and touches the memory, prints the resident size in bytes, then for each number it reads
-runs the child that many times and prints the nanoseconds it took. Ends at the end of its input.
+Takes and touches the memory, prints the resident size in bytes, then for each line "WAY NUMBER" it
+reads runs the child that many times, that way, and prints the nanoseconds it took. Ends at the end
+of its input.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import mmap
 import sys
 import time
 
+from bench import dropin
 from bench.subjects import ATTRIBUTED
+
+WAYS = {**ATTRIBUTED, **dropin.PEERS}
 
 
 def _touched(mebibytes: int) -> mmap.mmap | None:
@@ -35,8 +39,8 @@ def _resident() -> int:
 
 
 def main() -> int:
-    way, mebibytes, *args = sys.argv[1:]
-    once = ATTRIBUTED[way](args)
+    mebibytes, ways, *args = sys.argv[1:]
+    onces = {way: WAYS[way](args) for way in ways.split(",")}
     memory = _touched(int(mebibytes))
     resident = _resident()
     if resident < int(mebibytes) << 20:
@@ -44,8 +48,10 @@ def main() -> int:
         return 1
     print(resident, flush=True)
     for line in sys.stdin:
+        way, _, number = line.rpartition(" ")
+        once, runs = onces[way], int(number)
         start = time.perf_counter_ns()
-        for _ in range(int(line)):
+        for _ in range(runs):
             once()
         print(time.perf_counter_ns() - start, flush=True)
     del memory

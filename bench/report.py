@@ -12,14 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.method import WORTHLESS, Comparison
-from bench.rows import Row
+from bench.rows import Group, Row
 
 WIDTH = 132  # what the widest rows need
 
+TITLES: dict[Group, str] = {
+    "spawning": "Process creation, as ratios",
+    "dropin": "spawnkit.subprocess, as ratios to the standard subprocess (not to C)",
+}
 NOTE = """\
 ratio      the median over neighbouring blocks: time of the subject by time of what it stands
-           against, less is better. In the rows threads, executor and gib it is runs per second by
-           runs per second, more is better. ± is how well the median is known (19 times of 20).
+           against, less is better. In the rows threads, executor, gib/ and pipeline-gib it is runs
+           per second by runs per second, more is better. ± is how well the median is known (19
+           times of 20).
 then       medians per process, of this machine in this minute: compare ratios, never these."""
 CPU = """\
 CPU        the same ratio of user and system time, ours and the child's: less is better."""
@@ -42,6 +47,10 @@ def _seconds(values: list[float]) -> str:
     return f"{seconds * 1e3:,.1f} ms" if seconds >= 0.01 else f"{seconds * 1e6:,.0f} µs"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
 def _verdict(measured: Measured) -> str:
     """The goal, and whether the median reached it; a noisy row may not decide that."""
     row = measured.row
@@ -59,9 +68,25 @@ def _cpu(measured: Measured) -> str:
     return f"{measured.comparison.cpu_ratio:.2f}" if measured.row.shows_cpu else ""
 
 
-def table(results: list[Measured], file: TextIO) -> None:
+def tables(results: list[Measured], file: TextIO) -> None:
+    """One for each group that was measured, and what their columns mean."""
+    # A narrower terminal wraps the lines itself; rich would break every cell.
+    console = Console(file=file)
+    console.width = max(console.width, WIDTH) if file.isatty() else WIDTH
+    for group, title in TITLES.items():
+        members = [m for m in results if m.row.group == group]
+        if members:
+            console.print(_table(title, members))
+    console.print(NOTE, highlight=False)
+    if any(m.row.shows_cpu for m in results):
+        console.print(CPU, highlight=False)
+    if any(m.comparison.worthless for m in results):
+        console.print(NOISY, highlight=False)
+
+
+def _table(title: str, results: list[Measured]) -> Table:
     cpu = any(m.row.shows_cpu for m in results)
-    out = Table(title="Process creation, as ratios", title_justify="left", box=box.SIMPLE_HEAD)
+    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     out.add_column("row", no_wrap=True)
     out.add_column("subject", no_wrap=True)
     out.add_column("against", no_wrap=True)
@@ -76,7 +101,8 @@ def table(results: list[Measured], file: TextIO) -> None:
     previous = ""
     for measured in results:
         row, comparison = measured.row, measured.comparison
-        if previous and previous != row.scenario:
+        # The drop-in's scenarios have one row each: blank lines would part every one.
+        if row.group == "spawning" and previous and previous != row.scenario:
             out.add_row()
         low, middle, high = comparison.quartiles
         bold = row.subject.name == "spawnkit"
@@ -84,25 +110,17 @@ def table(results: list[Measured], file: TextIO) -> None:
             row.scenario if previous != row.scenario else "",
             f"[bold]{row.subject.name}[/bold]" if bold else row.subject.name,
             row.baseline.name,
-            f"[bold]{middle:.2f}[/bold]" if bold else f"{middle:.2f}",
-            f"±{comparison.uncertainty:.2f}"
+            f"[bold]{_ratio(middle)}[/bold]" if bold else _ratio(middle),
+            f"±{comparison.uncertainty:.{2 if middle >= 0.1 else 3}f}"
             + ("[yellow]![/yellow]" if comparison.worthless else " "),
-            f"{low:.2f} … {high:.2f}",
+            f"{_ratio(low)} … {_ratio(high)}",
             _verdict(measured),
             _seconds(comparison.baseline),
             _seconds(comparison.subject),
             *([_cpu(measured)] if cpu else []),
         )
         previous = row.scenario
-    # A narrower terminal wraps the lines itself; rich would break every cell.
-    console = Console(file=file)
-    console.width = max(console.width, WIDTH) if file.isatty() else WIDTH
-    console.print(out)
-    console.print(NOTE, highlight=False)
-    if cpu:
-        console.print(CPU, highlight=False)
-    if any(m.comparison.worthless for m in results):
-        console.print(NOISY, highlight=False)
+    return out
 
 
 def write_json(
@@ -115,6 +133,7 @@ def write_json(
         rows.append(
             {
                 "name": m.row.name,
+                "group": m.row.group,
                 "scenario": m.row.scenario,
                 "subject": m.row.subject.name,
                 "baseline": m.row.baseline.name,

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
-from bench import build, floorlib, machine, pipelines, sides, streams
+from bench import build, dropin, floorlib, machine, pipelines, sides, streams
 from bench.sides import Side
 from bench.subjects import ATTRIBUTED, TIMEOUT, WAYS, Capture
 
@@ -15,6 +16,10 @@ BIG_PARENT = 1024
 """MiB that the large parent holds."""
 GIB = 1024
 """MiB that a child of the rows gib/... writes."""
+
+
+Group = Literal["spawning", "dropin"]
+"""Rows that stand in one table."""
 
 
 def _nothing() -> str | None:
@@ -45,6 +50,7 @@ class Row:
     """Are the children's own work and ours one task, whose processor time says something?"""
     why_not: Callable[[], str | None] = _nothing
     """Why this machine cannot measure it; None: it can."""
+    group: Group = "spawning"
 
     @property
     def name(self) -> str:
@@ -181,6 +187,31 @@ def _pipeline_gib(mebibytes: int) -> Iterator[Row]:
         )
 
 
+def _dropin(c: Children) -> Iterator[Row]:
+    """Against the standard module, and not against C: what who changes one import gets."""
+    goals = {"run": 0.80, "run-captured": 0.80, "timeout": 0.15}
+    for makes, args, output in (dropin.QUIET, c.quiet, b""), (dropin.WRITING, c.writer, c.output):
+        for what, make in makes.items():
+            standard, ours = (
+                sides.single(side, partial(dropin.maker(side, make), args, output))
+                for side in ("subprocess", "spawnkit")
+            )
+            yield Row(f"dropin/{what}", ours, standard, goals.get(what), group="dropin")
+    standard, ours = (
+        sides.threads(side, partial(dropin.maker(side, dropin.QUIET["run"]), c.quiet), 8)
+        for side in ("subprocess", "spawnkit")
+    )
+    scenario = "dropin/threads-8"
+    yield Row(scenario, ours, standard, 1.5, throughput=True, threads=8, group="dropin")
+    room = partial(_memory, BIG_PARENT * 3 // 2)
+    for way, goal, most in ("session", 0.80, 1_000_000), ("preexec", 0.02, 10):
+        # One interpreter for both sides: each pays for the same memory.
+        ways = {"subprocess": f"subprocess-{way}", "spawnkit": "dropin-session"}
+        standard, ours = sides.peers(ways, BIG_PARENT, c.quiet)
+        scenario = f"dropin/1gib-{way}"
+        yield Row(scenario, ours, standard, goal, most_runs=most, why_not=room, group="dropin")
+
+
 def _imports() -> Iterator[Row]:
     """Loading the module, and loading it with its `run`: a package may put off its own loading."""
     for what, inside in (("process", False), ("inside", True)):
@@ -218,4 +249,5 @@ def rows(gib: int = GIB) -> list[Row]:
     result += _pipeline_gib(gib)
     result += _parent(quiet)
     result += _imports()
+    result += _dropin(static)
     return result

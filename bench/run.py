@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import machine
 from bench.build import BuildError
 from bench.method import LEAST_SECONDS, compare
-from bench.report import Measured, table, write_json
+from bench.report import Measured, tables, write_json
 from bench.rows import GIB, Row, rows
 from bench.subjects import why_no_spawnkit
 
@@ -32,12 +32,21 @@ rows are named scenario/subject, for example static/plain/spawnkit:
   pipeline-gib     MiB per second of 1 GiB through cat | cat | cat, beside the same
   parent-1GiB  setsid, umask, a limit and a directory, from a process of 1 GiB and a small one
   import-...   a fresh interpreter that imports the module; -run: and takes its `run`
+  dropin/...   spawnkit.subprocess against the standard subprocess in the same interpreter, with
+               the static child; in a table of its own, since nothing there is a ratio to C
+    run, run-captured, run-captured-text, check_output, call, env (env= is a dict)
+    popen-wait, popen-communicate   the same through Popen
+    timeout          run with timeout=10, on both sides
+    threads-8        runs per second of 8 threads
+    1gib-session     start_new_session=True on both sides, from one process of 1 GiB
+    1gib-preexec     start_new_session=True against preexec_fn=os.setsid, from the same
   control      the floor against itself: how far from 1.00 the method can lead
 
 examples:
   python -m bench --quick
   python -m bench --rows '*/spawnkit' --json build/bench/result.json
   python -m bench --rows static/plain --rows static/both --blocks 200
+  python -m bench --rows dropin
 """
 
 
@@ -198,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
         if results:
-            table(results, sys.stdout)
+            tables(results, sys.stdout)
             print(", ".join(f"{key} {facts[key]}" for key in ("kernel", "cpu", "cores", "libc")))
             print(f"python {facts['python']}")
             if options.json:

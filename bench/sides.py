@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 from bench import build, floorlib
 from bench.method import Block, repeated, timed
 from bench.subjects import Once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,39 +108,77 @@ def executor(name: str, make: Callable[[], Once], count: int) -> Side:
 
 def peer(name: str, way: str, mebibytes: int, args: list[str]) -> Side:
     """An interpreter of its own that holds so much touched memory; it takes the time itself."""
+    (side,) = peers({name: way}, mebibytes, args)
+    return side
+
+
+def peers(ways: dict[str, str], mebibytes: int, args: list[str]) -> list[Side]:
+    """Sides, {name: way}, of one such interpreter. It lives while any of them is open."""
+    opened = _Shared(partial(_peer, list(ways.values()), mebibytes, args))
 
     @contextmanager
-    def opened() -> Iterator[Block]:
-        command = [sys.executable, "-m", "bench.peer", way, str(mebibytes), *args]
-        with subprocess.Popen(
-            command,
-            cwd=build.BENCH.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        ) as process:
-            assert process.stdin
-            assert process.stdout
-            orders, answers = process.stdin, process.stdout
+    def open_(way: str) -> Iterator[Block]:
+        with opened.use() as order:
+            yield partial(order, way)
 
-            def answer() -> int:
-                line = answers.readline()
-                if not line:
-                    raise RuntimeError(f"bench.peer {way} ended early; its message is above")
-                return int(line)
+    return [Side(name, partial(open_, way)) for name, way in ways.items()]
 
-            def block(runs: int) -> float:
-                orders.write(f"{runs}\n")
-                return answer() / 1e9
 
-            answer()
-            try:
-                yield block
-            finally:
-                orders.close()
+class _Shared(Generic[T]):
+    """A context that is entered with its first user, and left with its last."""
 
-    return Side(name, opened)
+    def __init__(self, make: Callable[[], AbstractContextManager[T]]) -> None:
+        self._make = make
+        self._users = 0
+        self._stack = ExitStack()
+        self._value: T
+
+    @contextmanager
+    def use(self) -> Iterator[T]:
+        if not self._users:
+            self._value = self._stack.enter_context(self._make())
+        self._users += 1
+        try:
+            yield self._value
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._stack.close()
+
+
+@contextmanager
+def _peer(
+    ways: list[str], mebibytes: int, args: list[str]
+) -> Iterator[Callable[[str, int], float]]:
+    """Yields what has it do n runs one way, and returns the seconds they took."""
+    command = [sys.executable, "-m", "bench.peer", str(mebibytes), ",".join(ways), *args]
+    with subprocess.Popen(
+        command,
+        cwd=build.BENCH.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        orders, answers = process.stdin, process.stdout
+
+        def answer() -> int:
+            line = answers.readline()
+            if not line:
+                raise RuntimeError(f"bench.peer {ways} ended early; its message is above")
+            return int(line)
+
+        def order(way: str, runs: int) -> float:
+            orders.write(f"{way} {runs}\n")
+            return answer() / 1e9
+
+        answer()
+        try:
+            yield order
+        finally:
+            orders.close()
 
 
 def fresh_interpreter(name: str, statement: str, inside: bool) -> Side:

@@ -36,7 +36,7 @@ def why_no_spawnkit() -> str | None:
     return None
 
 
-def _expect(expected: bytes, out: bytes | None, err: bytes | None) -> None:
+def expect(expected: bytes, out: bytes | None, err: bytes | None) -> None:
     if (out or b"") != expected or err:
         raise ResultError(f"expected {expected!r} on stdout, read {out!r} and {err!r} on stderr")
 
@@ -70,13 +70,13 @@ def through_spawnkit(
 
         def stdout() -> None:
             result = run(args, stdout=PIPE, timeout=timeout)
-            _expect(expected, result.stdout, result.stderr)
+            expect(expected, result.stdout, result.stderr)
 
         return stdout
 
     def both() -> None:
         result = run(args, capture=True, timeout=timeout)
-        _expect(expected, result.stdout, result.stderr)
+        expect(expected, result.stdout, result.stderr)
 
     return both
 
@@ -107,13 +107,13 @@ def through_subprocess(
 
         def stdout() -> None:
             result = run(args, check=True, stdout=PIPE, timeout=timeout)
-            _expect(expected, result.stdout, result.stderr)
+            expect(expected, result.stdout, result.stderr)
 
         return stdout
 
     def both() -> None:
         result = run(args, check=True, capture_output=True, timeout=timeout)
-        _expect(expected, result.stdout, result.stderr)
+        expect(expected, result.stdout, result.stderr)
 
     return both
 
@@ -171,7 +171,7 @@ def through_posix_spawn(
                 chunks.append(data)
             os.close(out)
             reap(pid)
-            _expect(expected, b"".join(chunks), None)
+            expect(expected, b"".join(chunks), None)
 
         return stdout
 
@@ -182,7 +182,7 @@ def through_posix_spawn(
         pid = os.posix_spawn(program, args, environ, file_actions=actions)
         os.close(child_out)
         os.close(child_err)
-        _expect(expected, *_read_all(out, err))
+        expect(expected, *_read_all(out, err))
         os.close(out)
         os.close(err)
         reap(pid)
