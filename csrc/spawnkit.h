@@ -401,6 +401,15 @@ void sk_mask_look(sk_mask *mask); /* only notes the mask, for a later take */
 void sk_mask_take(const sk_mask *mask);
 uint64_t sk_mask_now(void); /* bit n-1 is signal n */
 
+/* The process ignores SIGINT and SIGQUIT as long as anybody holds this: system(3). Zeroed by the caller.
+ * Any thread; harmless when repeated. */
+typedef struct sk_keyboard {
+    int32_t held;
+    uint64_t heeded; /* which of the two were not ignored before: bit n-1 is signal n */
+} sk_keyboard;
+void sk_keyboard_ignore(sk_keyboard *keyboard);
+void sk_keyboard_heed(sk_keyboard *keyboard);
+
 /* Our own peak resident memory in bytes, which the kernel folds into that of a child. */
 int64_t sk_own_peak(void);
 

@@ -178,11 +178,12 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     [
         (["--help"], b"COMMAND"),
         (["run", "--help"], b"--timeout"),
+        (["py", "--help"], b"--children"),
         (["doctor", "--help"], b"--json"),
         (["doctor"], b"chosen by itself"),
         (["--version"], spawnkit.__version__.encode()),
     ],
-    ids=["help", "run-help", "doctor-help", "doctor", "version"],
+    ids=["help", "run-help", "py-help", "doctor-help", "doctor", "version"],
 )
 def test_the_command_line_tells_about_itself(arguments: list[str], said: bytes) -> None:
     command = [sys.executable, "-m", "spawnkit", *arguments]

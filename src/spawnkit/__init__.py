@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .cancel import CancelToken
     from .cgroups import Cgroup, CgroupUsage
     from .cmd import Cmd
+    from .dropin.installing import Installation, install, uninstall
     from .environment import Env
     from .errors import (
         Cancelled,
@@ -100,6 +101,9 @@ _HOME = {
     "Cancelled": "errors",
     "WaitDelayError": "errors",
     "features": "_features",
+    "install": "dropin.installing",
+    "uninstall": "dropin.installing",
+    "Installation": "dropin.installing",
 }
 
 __all__ = [
@@ -120,6 +124,7 @@ __all__ = [
     "Env",
     "Error",
     "ExitError",
+    "Installation",
     "KillReport",
     "OtherProcess",
     "OutputLimitError",
@@ -143,6 +148,7 @@ __all__ = [
     "execute",
     "features",
     "find_process",
+    "install",
     "look_path",
     "output",
     "run",
@@ -150,6 +156,7 @@ __all__ = [
     "start_process",
     "subreaper",
     "tee",
+    "uninstall",
     "write_lock",
 ]
 

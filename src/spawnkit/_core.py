@@ -796,6 +796,19 @@ def release_signals(mask: Any) -> None:
 signal_mask = lib.sk_mask_now  # of this thread, as a number: bit n-1 is signal n
 
 
+def new_keyboard() -> Any:
+    """Room for `keyboard_ignore`; its guard, as `new_pidfd` has it, is `guard_keyboard`."""
+    return ffi.new("sk_keyboard *")
+
+
+def guard_keyboard(keyboard: Any) -> Guard:
+    """Heeds it again when this is dropped."""
+    return ffi.gc(keyboard, lib.sk_keyboard_heed)
+
+
+keyboard_ignore, keyboard_heed = lib.sk_keyboard_ignore, lib.sk_keyboard_heed
+
+
 def current_mask() -> Any:
     """This thread's mask, for `take_mask`."""
     mask = new_mask()

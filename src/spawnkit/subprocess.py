@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
         rusage: "_Rusage | None"
 else:
+    from .dropin import standard as _before
     from .dropin.methods import METHODS as _METHODS
     from .dropin.short import made_run as _made_run
 
@@ -76,7 +77,8 @@ else:
     check_output = _rebound(_standard.check_output)
     getoutput = _rebound(_standard.getoutput)
     getstatusoutput = _rebound(_standard.getstatusoutput)
-    run = _made_run(_rebound(_standard.run), globals(), Popen)
+    # Not the module's: `install` may have been there first.
+    run = _made_run(_rebound(_before.run), globals(), Popen)
 
     def __getattr__(name):
         """`stats` and `Stats`: who lists the names of the module finds just the standard ones."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .. import __version__
-from . import doctor, run
+from . import doctor, py, run
 from .output import finish, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-_COMMANDS = {"run": run, "doctor": doctor}
+_COMMANDS = {"run": run, "py": py, "doctor": doctor}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns the exit code."""
-    arguments = parser().parse_args(argv)
+    argv, python = py.split(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(argv, argparse.Namespace(python=python))
     try:
         code: int = arguments.main(arguments)
     except KeyboardInterrupt:

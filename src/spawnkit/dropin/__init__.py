@@ -10,6 +10,10 @@
     short       `run` without a Popen
     methods     which of them stand for which method of the standard class
     installing  puts them there, and takes them back
+    replacing   what that is done with
+    aio         asyncio's child watchers
+    os_spawn    os.posix_spawn and os.posix_spawnp, which `install` can be asked for
+    os_system   os.system, likewise
 
 A method is a plain function, since it serves two classes: our subclass of `subprocess.Popen`, and
 after `install` the standard class itself.

@@ -13,7 +13,7 @@ import subprocess
 import threading
 
 from .. import _core
-from . import planning, standard, starting
+from . import aio, planning, standard, starting
 from .streams import INHERITED, Streams, are_known
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
         or type(self)._execute_child is not starting.execute_child
         or type(self)._get_handles is not standard.get_handles
     ):
+        aio.look()
         standard.init(self, args, *positional, **options)
         return
     if subprocess._active:  # type: ignore[attr-defined]

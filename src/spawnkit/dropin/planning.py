@@ -79,7 +79,7 @@ def pack(
     inherited = tuple(sorted({int(fd) for fd in pass_fds})) if pass_fds else ()
     if inherited and not 0 <= inherited[0] <= inherited[-1] < 2**31:
         raise ValueError("bad value(s) in fds_to_keep")
-    variables = _core.environment() if env is None else _encode_env(env)
+    variables = _core.environment() if env is None else encode_env(env)
     setup: Setup = (
         ends,
         bool(close_fds),
@@ -100,11 +100,11 @@ def pack(
     if cwd is None:
         ops = before + after
     else:
-        pieces: list[Piece] = [before, (_ops.CHDIR, _fsencode(cwd), 0), after]
+        pieces: list[Piece] = [before, (_ops.CHDIR, fsencode(cwd), 0), after]
         ops, operands = lay_out(pieces)
     argv = joined_text(args)
     if argv is None:
-        argv = b"".join([_fsencode(arg) + b"\0" for arg in args])
+        argv = b"".join([fsencode(arg) + b"\0" for arg in args])
     return assemble(*_candidates(executable, env), argv, len(args), variables, ops, operands)
 
 
@@ -136,25 +136,27 @@ def _operations(
 
 def _candidates(executable: Arg, env: Mapping[Any, Any] | None) -> tuple[bytes, int]:
     """The paths that the child tries, each with its NUL, and how many they are."""
-    program = _fsencode(executable)
+    program = fsencode(executable)
     if b"/" in program:
         return program + b"\0", 1
-    paths = [os.path.join(_fsencode(dir), program) + b"\0" for dir in os.get_exec_path(env)]
+    paths = [os.path.join(fsencode(dir), program) + b"\0" for dir in os.get_exec_path(env)]
     return b"".join(paths), len(paths)
 
 
-def _fsencode(value: Arg) -> bytes:
+def fsencode(value: Arg) -> bytes:
+    """As os.fsencode; ValueError for a NUL byte."""
     encoded = os.fsencode(value)
     if b"\0" in encoded:
         raise ValueError("embedded null byte")
     return encoded
 
 
-def _encode_env(env: Mapping[Any, Any]) -> tuple[bytes, int]:
+def encode_env(env: Mapping[Any, Any]) -> tuple[bytes, int]:
+    """Its strings, each with its NUL, and how many they are; ValueError, TypeError."""
     strings = []
     for key, value in env.items():
-        name = _fsencode(key)
+        name = fsencode(key)
         if b"=" in name:
             raise ValueError("illegal environment variable name")
-        strings.append(b"%b=%b\0" % (name, _fsencode(value)))
+        strings.append(b"%b=%b\0" % (name, fsencode(value)))
     return b"".join(strings), len(strings)

@@ -15,6 +15,7 @@ from ..children import LOCKED, end
 from ..children import run as run_child
 from ..errors import SpawnError
 from . import counts, planning, standard
+from .methods import METHODS
 from .starting import as_standard
 from .streams import Streams, are_known
 from .waiting import deadline_of
@@ -64,7 +65,7 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
         check: bool = False,
         **kwargs: Any,
     ) -> CompletedProcess[Any]:
-        if len(popenargs) == 1 and names["Popen"] is popen:
+        if len(popenargs) == 1 and names["Popen"] is popen and _is_ours(popen):
             result = _run(popenargs[0], input, capture_output, timeout, check, kwargs)
             if result is not None:
                 return result
@@ -78,6 +79,34 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
         )
 
     return run
+
+
+# What the standard `run` goes through.
+_STEPS = [
+    (name, {**standard.METHODS, **METHODS}[name])
+    for name in (
+        "__init__",
+        "_execute_child",
+        "__enter__",
+        "__exit__",
+        "communicate",
+        "_communicate",
+        "wait",
+        "_wait",
+        "poll",
+        "_internal_poll",
+        "kill",
+        "send_signal",
+    )
+]
+
+
+def _is_ours(popen: type) -> bool:
+    """Has nobody put a method of theirs in the place of one that `run` is to call?
+
+    Nor `uninstall` the standard ones: a program may have kept our `run` beyond that.
+    """
+    return all(getattr(popen, name) is function for name, function in _STEPS)
 
 
 def _run(

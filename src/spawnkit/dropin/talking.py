@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import time
@@ -51,8 +52,9 @@ def communicate(
 
     Raises TimeoutExpired with what has come so far; the next call goes on from there.
     """
-    child = self._spawnkit
-    if child is None or not _are_pipes(self):
+    child = getattr(self, "_spawnkit", None)
+    # What the standard implementation has begun (before `install`, say) is for it to end.
+    if child is None or "_fileobj2output" in self.__dict__ or not _are_pipes(self):
         outputs: tuple[Any, Any] = standard.communicate(self, input, endtime, orig_timeout)
         return outputs
     if self.stdin and not self._communication_started:
@@ -66,6 +68,8 @@ def communicate(
     deadline = deadline_of(None if endtime is None else endtime - time.monotonic())
     result = _core.pump(talk.pump, child, deadline, talk.sinks)
     if result == _core.TIMEOUT:
+        # The next call finds us even after `uninstall`: only we have what has come so far.
+        self._communicate = functools.partial(communicate, self)
         raise subprocess.TimeoutExpired(
             self.args,
             orig_timeout,  # type: ignore[arg-type]
@@ -74,14 +78,22 @@ def communicate(
         )
     if result < 0 or (result == _core.OK and self.returncode is None):
         settle_up(self, child, result)  # a status that is lost is for `wait` to tell of
-    return _taken(self, talk, 1, self.stdout), _taken(self, talk, 2, self.stderr)
+    # Where the standard implementation keeps it, for whoever asks once more.
+    self._fileobj2output = {
+        file: [talk.gathered(stream)]
+        for stream, file in ((1, self.stdout), (2, self.stderr))
+        if file is not None
+    }
+    self.__dict__.pop("_communicate", None)
+    del self._spawnkit_talk
+    return _taken(self, self.stdout), _taken(self, self.stderr)
 
 
-def _taken(popen: Any, talk: _Talk, stream: int, file: Any) -> Any:
+def _taken(popen: Any, file: Any) -> Any:
     if file is None:
         return None
     file.close()
-    data = talk.gathered(stream)
+    (data,) = popen._fileobj2output[file]
     return popen._translate_newlines(data, file.encoding, file.errors) if popen.text_mode else data
 
 

@@ -49,7 +49,7 @@ def internal_poll(self: Any, _deadstate: int | None = None, *rest: Any, **more: 
     otherwise leaves it None then. Without it StatusLost and OSError are raised, not 0 returned.
     """
     if self.returncode is None:
-        child = self._spawnkit
+        child = getattr(self, "_spawnkit", None)
         if child is None:
             return standard.internal_poll(self, _deadstate, *rest, **more)
         result = _core.wait(child, _core.NOW)
@@ -63,7 +63,7 @@ def internal_poll(self: Any, _deadstate: int | None = None, *rest: Any, **more: 
 def wait(self: Any, timeout: float | None) -> Any:
     """The exit code, once it has ended; TimeoutExpired, StatusLost."""
     if self.returncode is None:
-        child = self._spawnkit
+        child = getattr(self, "_spawnkit", None)
         if child is None:
             return standard.wait(self, timeout)
         result = _core.wait(child, deadline_of(timeout))
@@ -79,7 +79,7 @@ def send_signal(self: Any, sig: int) -> None:
     Nothing happens where it has ended; what standard and ours have in common is that a process that
     others have waited for counts as such.
     """
-    child = self._spawnkit
+    child = getattr(self, "_spawnkit", None)
     if child is None:
         standard.send_signal(self, sig)
         return
