@@ -116,14 +116,20 @@ def spawn_and_settle(
     exception strikes.
     """
 
-    def attempt() -> bool:
-        if not _core.is_made(child):
-            _core.renew_child(child)
-            if not spawn(plan, engine, _core.PIDFD, child, deadline):
-                return False
-        return _core.settle(child, plan, deadline)
+    try:
+        return _spawn_and_settle(child, plan, engine, deadline)
+    except SpawnError as error:
+        if error.errno != errno.ETXTBSY:
+            raise
+    return retry_busy(lambda: _spawn_and_settle(child, plan, engine, deadline), deadline)
 
-    return retry_busy(attempt, deadline)
+
+def _spawn_and_settle(child: _core.Child, plan: bytes, engine: int, deadline: int) -> bool:
+    if not _core.is_made(child):
+        _core.renew_child(child)
+        if not spawn(plan, engine, _core.PIDFD, child, deadline):
+            return False
+    return _core.settle(child, plan, deadline)
 
 
 def end(child: _core.Child, grace: float = 0.0) -> bool:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 else:
     from .dropin import standard as _before
     from .dropin.methods import METHODS as _METHODS
+    from .dropin.short import made_call as _made_call
     from .dropin.short import made_run as _made_run
 
     Popen = type(
@@ -72,7 +73,7 @@ else:
         copy.__doc__ = function.__doc__
         return copy
 
-    call = _rebound(_standard.call)
+    call = _made_call(_rebound(_standard.call), globals(), Popen)
     check_call = _rebound(_standard.check_call)
     check_output = _rebound(_standard.check_output)
     getoutput = _rebound(_standard.getoutput)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 INHERITED: Ends = (-1, -1, -1)
 
-# Operations before and after chdir. Forgotten as a whole when they grow; see plan.py.
-_packed: dict[Setup, tuple[bytes, bytes]] = {}
+# Operations before and after chdir, and both in one. Forgotten as a whole when they grow: see
+# plan.py.
+_packed: dict[Setup, tuple[bytes, bytes, bytes]] = {}
 _KEPT = 256
 
 
@@ -40,7 +41,9 @@ def engine() -> int:
 
 def command(args: Any, executable: Any, shell: bool) -> tuple[list[Arg], Arg]:
     """Arguments as a list, and the program; TypeError, IndexError."""
-    if isinstance(args, (str, bytes)):
+    if type(args) is list:  # first: to ask for a PathLike is slow
+        args = args.copy()
+    elif isinstance(args, (str, bytes)):
         args = [args]
     elif isinstance(args, os.PathLike):
         if shell:
@@ -95,17 +98,19 @@ def pack(
         if len(_packed) >= _KEPT:
             _packed.clear()
         packed = _packed[setup] = _operations(*setup)
-    before, after = packed
+    before, after, ops = packed
     operands = b""
-    if cwd is None:
-        ops = before + after
-    else:
+    if cwd is not None:
         pieces: list[Piece] = [before, (_ops.CHDIR, fsencode(cwd), 0), after]
         ops, operands = lay_out(pieces)
     argv = joined_text(args)
     if argv is None:
         argv = b"".join([fsencode(arg) + b"\0" for arg in args])
-    return assemble(*_candidates(executable, env), argv, len(args), variables, ops, operands)
+    if executable is args[0] and type(executable) is str and "/" in executable:
+        paths, count = argv[: argv.index(0) + 1], 1  # encoded, and looked through, already
+    else:
+        paths, count = _candidates(executable, env)
+    return assemble(paths, count, argv, len(args), variables, ops, operands)
 
 
 def _operations(
@@ -117,7 +122,7 @@ def _operations(
     start_new_session: bool,
     process_group: int,
     mask: int,
-) -> tuple[bytes, bytes]:
+) -> tuple[bytes, bytes, bytes]:
     before, after = [], []
     if umask >= 0:
         before.append(_ops.op(_ops.UMASK, a=umask & 0o777))
@@ -131,7 +136,7 @@ def _operations(
     if restore_signals:
         after.append(_ops.op(_ops.SIG_DEFAULT, x=_ops.bits(_ops.PYTHON_IGNORES)))
     after.append(_ops.op(_ops.SIG_MASK, x=mask))
-    return b"".join(before), b"".join(after)
+    return b"".join(before), b"".join(after), b"".join(before + after)
 
 
 def _candidates(executable: Arg, env: Mapping[Any, Any] | None) -> tuple[bytes, int]:
@@ -153,8 +158,16 @@ def fsencode(value: Arg) -> bytes:
 
 def encode_env(env: Mapping[Any, Any]) -> tuple[bytes, int]:
     """Its strings, each with its NUL, and how many they are; ValueError, TypeError."""
+    pairs = list(env.items())
+    try:
+        # The common case, all str, in a few steps for all of them.
+        joined = joined_text(["=".join(pair) for pair in pairs])
+        if joined is not None and "=" not in "".join([name for name, _ in pairs]):
+            return joined, len(pairs)
+    except (TypeError, ValueError):
+        pass  # bytes or paths; or something that is refused by its name
     strings = []
-    for key, value in env.items():
+    for key, value in pairs:
         name = fsencode(key)
         if b"=" in name:
             raise ValueError("illegal environment variable name")

@@ -1,4 +1,4 @@
-"""`run` without a Popen: what most calls ask for needs no file objects and no second look."""
+"""`run` and `call` without a Popen: most calls need no file objects, and no second look."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Run: TypeAlias = Callable[..., CompletedProcess[Any]]
 
-__all__ = ["made_run"]
+__all__ = ["made_call", "made_run"]
 
 _QUICK = frozenset(
     (
@@ -66,7 +66,10 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
         **kwargs: Any,
     ) -> CompletedProcess[Any]:
         if len(popenargs) == 1 and names["Popen"] is popen and _is_ours(popen):
-            result = _run(popenargs[0], input, capture_output, timeout, check, kwargs)
+            try:
+                result = _run(popenargs[0], input, capture_output, timeout, check, kwargs)
+            except _BusyError:
+                result = None
             if result is not None:
                 return result
         return general(
@@ -81,32 +84,39 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
     return run
 
 
-# What the standard `run` goes through.
-_STEPS = [
-    (name, {**standard.METHODS, **METHODS}[name])
-    for name in (
-        "__init__",
-        "_execute_child",
-        "__enter__",
-        "__exit__",
-        "communicate",
-        "_communicate",
-        "wait",
-        "_wait",
-        "poll",
-        "_internal_poll",
-        "kill",
-        "send_signal",
-    )
-]
+def made_call(
+    general: Callable[..., int], names: dict[str, Any], popen: type
+) -> Callable[..., int]:
+    """`call` likewise. What it does with a pipe nobody reads is not for the short way."""
+
+    @functools.wraps(general)
+    def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
+        if (
+            len(popenargs) == 1
+            and names["Popen"] is popen
+            and _is_ours(popen)
+            and PIPE not in kwargs.values()
+        ):
+            try:
+                result = _run(popenargs[0], None, False, timeout, False, kwargs)
+            except _BusyError:
+                result = None
+            if result is not None:
+                return result.returncode
+        return general(*popenargs, timeout=timeout, **kwargs)
+
+    return call
 
 
-def _is_ours(popen: type) -> bool:
+_init, _communicate, _wait = METHODS["__init__"], standard.METHODS["communicate"], METHODS["_wait"]
+
+
+def _is_ours(popen: Any) -> bool:
     """Has nobody put a method of theirs in the place of one that `run` is to call?
 
     Nor `uninstall` the standard ones: a program may have kept our `run` beyond that.
     """
-    return all(getattr(popen, name) is function for name, function in _STEPS)
+    return popen.__init__ is _init and popen.communicate is _communicate and popen._wait is _wait
 
 
 def _run(
@@ -118,9 +128,11 @@ def _run(
     options: dict[str, Any],
 ) -> CompletedProcess[Any] | None:
     """None: this one has to go the long way, and nothing has happened yet."""
+    get = options.get
+    if not options and input is None and not capture_output:
+        return _through(args, None, timeout, check, None, get)
     text = None
     stdin = stdout = stderr = None
-    get = options.get
     if options:
         if not _QUICK.issuperset(options):
             return None
@@ -145,16 +157,13 @@ def _run(
         return None
     if not are_known(stdin, stdout, stderr):
         return None
-    streams = None
-    if stdin is not None or stdout is not None or stderr is not None:
-        streams = _Gathering(input, stdin, stdout, stderr)
+    if stdin is None and stdout is None and stderr is None:
+        return _through(args, None, timeout, check, text, get)
+    streams = _Gathering(input, stdin, stdout, stderr)
     try:
         return _through(args, streams, timeout, check, text, get)
-    except _BusyError:
-        return None
     finally:
-        if streams is not None:
-            _core.close_pump(streams.pump)
+        _core.close_pump(streams.pump)
 
 
 class _BusyError(Exception):
@@ -184,11 +193,13 @@ def _through(
         argv, executable, True, (), cwd, env, ends, True, -1, get("start_new_session", False), -1
     )
     sys.audit("spawnkit.spawn", executable, argv, cwd, env)
-    counts.note()
     child = _core.new_child()
     flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD
     try:
         outcome = run_child(plan, planning.engine(), flags, child, pump, deadline)
+        # While AGAIN, the child is at work too: what is done now costs no time.
+        counts.note()
+        result: CompletedProcess[Any] = CompletedProcess(args, 0)
         if outcome == _core.AGAIN:
             if pump is None or streams is None:
                 outcome = _core.wait(child, deadline)
@@ -207,13 +218,13 @@ def _through(
         grace = standard.INTERRUPT_GRACE if isinstance(error, KeyboardInterrupt) else 0.0
         end(child, grace)
         raise
-    code = os.waitstatus_to_exitcode(child.status)
-    stdout = stderr = None
+    if child.status:
+        result.returncode = os.waitstatus_to_exitcode(child.status)
     if streams is not None:
-        stdout, stderr = streams.gathered(1, text), streams.gathered(2, text)
-    if check and code:
-        raise CalledProcessError(code, args, stdout, stderr)
-    return CompletedProcess(args, code, stdout, stderr)
+        result.stdout, result.stderr = streams.gathered(1, text), streams.gathered(2, text)
+    if check and result.returncode:
+        raise CalledProcessError(result.returncode, args, result.stdout, result.stderr)
+    return result
 
 
 def _expired(
