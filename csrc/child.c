@@ -274,12 +274,12 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
 }
 
 /* Tries the candidates in order: one that is not there, or cannot be run, does not hide a later one. If
- * none runs, the answer is that of the last one that was there: as CPython's _posixsubprocess has it,
- * whose programs bring such lists (dropin/planning.py). A program given as a descriptor is the only
- * candidate. */
+ * none runs, the answer is that of the first one that was there, or else of the last: as CPython's
+ * _posixsubprocess has it, whose programs bring such lists (dropin/planning.py). A program given as a
+ * descriptor is the only candidate. */
 static SK_BARE void execute(struct sk_launch *launch)
 {
-    int error = 0, index = 0;
+    int error = -ENOENT, index = 0;
 
     enter(launch, SK_AT_EXEC, 0);
     if (launch->plan->exec_fd >= 0)
@@ -290,7 +290,7 @@ static SK_BARE void execute(struct sk_launch *launch)
 
         launch->report.index = (int)i;
         result = sys_execve(launch->paths[i], launch->argv, launch->envp);
-        if (!error || (result != -ENOENT && result != -ENOTDIR)) {
+        if (error == -ENOENT || error == -ENOTDIR) {
             error = result;
             index = (int)i;
         }

@@ -6,8 +6,10 @@ is right but the `subprocess` of the running interpreter.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import io
+import itertools
 import os
 import pickle
 import signal
@@ -218,6 +220,35 @@ def test_the_path_is_that_of_the_environment_and_relative_to_the_directory(tmp_p
             ]
             assert outputs[0] == outputs[1]
             assert outputs[0]
+
+
+def test_of_a_path_the_first_program_that_is_there_gives_the_error(tmp_path: Path) -> None:
+    """And the last that is not, where none is; what can be run hides them all."""
+    kinds = ["no #!", "not for running", "a ring of links", "nothing", "no directory", "a program"]
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+    (tmp_path / "no #!" / "tool").write_text("none")
+    (tmp_path / "no #!" / "tool").chmod(0o755)
+    (tmp_path / "not for running" / "tool").write_text("#!/bin/sh\n")
+    (tmp_path / "a ring of links" / "tool").symlink_to("tool")
+    (tmp_path / "no directory").rmdir()
+    (tmp_path / "no directory").touch()
+    (tmp_path / "a program" / "tool").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "a program" / "tool").chmod(0o755)
+
+    def told(module: Any, path: str) -> Any:
+        try:
+            return module.call(["tool"], env={"PATH": path})
+        except OSError as error:
+            return error.errno
+
+    seen = set()
+    for three in itertools.product(kinds, repeat=3):
+        path = ":".join(str(tmp_path / kind) for kind in three)
+        standard, ours = (told(module, path) for module in BOTH)
+        assert ours == standard, three
+        seen.add(ours)
+    assert seen == {errno.ENOEXEC, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, 7}
 
 
 # ---- what comes out -----------------------------------------------------------------------------
