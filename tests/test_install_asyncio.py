@@ -66,6 +66,58 @@ def test_a_process_is_ours_from_start_to_end(isolate: Isolate, late: bool) -> No
     }
 
 
+# Seizes a process, and takes its end only when it is told to.
+TRACER = """
+import ctypes, os, sys
+pid = int(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.ptrace(0x4206, pid, None, None) != 0:  # PTRACE_SEIZE
+    sys.exit(os.strerror(ctypes.get_errno()))
+print("seized", flush=True)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print("dead", flush=True)
+sys.stdin.readline()
+"""
+
+
+def _traced(tracer: str) -> list[object]:
+    import asyncio
+    import sys
+
+    import spawnkit
+
+    async def main() -> list[object]:
+        process = await asyncio.create_subprocess_exec("sh", "-c", "read x; exit 3", stdin=-1)
+        other = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", tracer, str(process.pid), stdin=-1, stdout=-1, stderr=-1
+        )
+        assert process.stdin is not None
+        assert other.stdout is not None
+        assert other.stderr is not None
+        if await other.stdout.readline() != b"seized\n":
+            process.kill()
+            await process.wait()
+            return [(await other.stderr.read()).decode()]
+        process.stdin.close()
+        said: list[object] = ["", (await other.stdout.readline()).decode()]
+        for _ in range(3):  # the loop sees what its pidfd says
+            await asyncio.sleep(0)
+        said.append(process.returncode)
+        await other.communicate(b"\n")
+        return [*said, await process.wait()]
+
+    with spawnkit.install():
+        return asyncio.run(main())
+
+
+def test_the_code_of_a_traced_process_comes_when_its_tracer_lets_it_go(isolate: Isolate) -> None:
+    """For its pidfd it is over before that; for us, who may not wait for it yet, not."""
+    problem, *said = isolate(_traced, TRACER, oracle=False)
+    if problem:
+        pytest.skip(f"nobody may be traced here: {problem}")
+    assert said == ["dead\n", None, 3]
+
+
 def _rough_company() -> list[object]:
     import asyncio
     import contextlib

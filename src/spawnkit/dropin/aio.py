@@ -43,6 +43,8 @@ _WATCHERS = (
 # What the module defines after them.
 _LAST = ("DefaultEventLoopPolicy", "_DefaultEventLoopPolicy")
 
+_MOMENT = 0.002  # seconds between two looks at a process that its tracer has yet to let go
+
 # Where the replaced methods are to be noted, while asyncio is not loaded yet.
 _awaited: replacing.Replaced | None = None
 
@@ -94,15 +96,15 @@ def _made(standard: Callable[..., Any]) -> Callable[..., Any]:
         # A duplicate: whoever else waits for the Popen closes the handle's own, and the loop would
         # wait for ever, since the kernel forgets a closed descriptor without a word (epoll(7)).
         result = _core.dup_pidfd(popen._spawnkit, pidfd)
-        if result == _core.DONE:
-            callback(pid, _code(popen), *args)
-        elif result == _core.OK:
-            from asyncio import get_running_loop
-
-            loop = get_running_loop()
-            loop.add_reader(pidfd.fd, _ended, loop, popen, pidfd, guard, callback, args)
-        else:
+        if result not in (_core.OK, _core.DONE):
             return standard(self, pid, callback, *args)
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        if result == _core.DONE:
+            _tell(loop, popen, callback, args)
+        else:
+            loop.add_reader(pidfd.fd, _ended, loop, popen, pidfd, guard, callback, args)
         return None
 
     return add_child_handler
@@ -129,20 +131,34 @@ def _ended(
 ) -> None:
     loop.remove_reader(pidfd.fd)
     _core.close_pidfd(pidfd)
-    callback(popen.pid, _code(popen), *args)
+    _tell(loop, popen, callback, args)
 
 
-def _code(popen: Any) -> int:
-    """The exit code; 255 and a warning in the log where nobody knows it: that is asyncio's way."""
+def _tell(loop: Any, popen: Any, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Calls back with the exit code, once it can be had.
+
+    A process that is traced is over for its pidfd first, and for its parent when the tracer (gdb,
+    strace) has been told: ptrace(2).
+    """
+    code = _code(popen)
+    if code is None:
+        loop.call_later(_MOMENT, _tell, loop, popen, callback, args)
+    else:
+        callback(popen.pid, code, *args)
+
+
+def _code(popen: Any) -> int | None:
+    """The exit code; None while it cannot be had.
+
+    255 and a warning in the log where nobody knows it: that is asyncio's way.
+    """
     try:
         code = internal_poll(popen)
     except (StatusLost, ChildProcessError):
-        code = None
-    if code is None:
         from asyncio.log import logger
 
         logger.warning(
             "child process pid %d exit status already read: will report returncode 255", popen.pid
         )
         return 255
-    return int(code)
+    return None if code is None else int(code)
