@@ -98,6 +98,12 @@ def _start(standard: Any, path: Any, argv: Any, env: Any, options: dict[str, Any
 def _pack(search: bool, path: Any, argv: Any, env: Any, options: dict[str, Any]) -> bytes:
     if not _KNOWN.issuperset(options) or not isinstance(argv, (list, tuple)) or not argv:
         raise _LeftError("")
+    # Both of us look through these. An iterator would be empty the second time:
+    #   1. we take a DUP2 from it, and an OPEN, which is not for us;
+    #   2. the standard function finds no actions: the program's output goes elsewhere.
+    for name in "file_actions", "setsigmask", "setsigdef":
+        if iter(options.get(name) or ()) is options.get(name):
+            options[name] = list(options[name])
     if env is None and sys.version_info < (3, 13):
         raise _LeftError("")
     strings = [planning.fsencode(arg) for arg in argv]
