@@ -224,6 +224,22 @@ int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pi
     return result;
 }
 
+/* Has this thread a PID namespace for its children in which nobody is yet (unshare(2), setns(2))? It
+ * ends with its first process. Before that has been made the link leads nowhere. */
+static int makes_process_1(void)
+{
+    const char *path = "/proc/thread-self/ns/pid_for_children";
+    int link = sys_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), namespace;
+
+    if (link < 0)
+        return 0; /* no /proc, or Linux before 4.12 */
+    sys_close(link);
+    namespace = sys_open(path, O_RDONLY | O_CLOEXEC);
+    if (namespace >= 0)
+        sys_close(namespace);
+    return namespace == -ENOENT;
+}
+
 int sk__memory_is_shared(struct sk_launch *launch)
 {
     const uint64_t all = ~UINT64_C(0);
@@ -234,6 +250,10 @@ int sk__memory_is_shared(struct sk_launch *launch)
 
     if (known >= 0)
         return known;
+    /* 1. The probe becomes process 1 of a new namespace, and ends;
+     * 2. the namespace ends with it: no program can be started there any more (ENOMEM). */
+    if (makes_process_1())
+        return 0;
     /* clone() with CLONE_VFORK: valgrind and qemu-user run it as a fork, and abort on other forms.
      * Exit signal 0, so that nobody's SIGCHLD handler hears of it. */
     sys_sigmask(SIG_SETMASK, &all, &mask);

@@ -433,6 +433,25 @@ def test_where_unshare_has_put_our_children_elsewhere(engine: str, isolate: Isol
     assert isolate(_in_an_unshared_one, engine, oracle=False) == "1\n"
 
 
+@made
+def test_process_1_of_an_unshared_one_is_the_first_program() -> None:
+    """Nothing that the core tries out before it: the namespace ends with its process 1. The second
+    one comes while the first is there.
+    """
+    script = (
+        "import ctypes, spawnkit\n"
+        "assert ctypes.CDLL(None).unshare(0x20000000) == 0\n"
+        "first = spawnkit.Cmd('sh', '-c', 'echo $$; read x; exit 3')\n"
+        "stdin, stdout = first.stdin_pipe(), first.stdout_pipe()\n"
+        "first.start()\n"
+        "print(int(stdout.readline()), int(spawnkit.output(['sh', '-c', 'echo $$'])) > 1)\n"
+        "stdin.close()\n"
+        "print(first.wait(check=False).exit_code)\n"
+    )
+    result = run([sys.executable, "-c", script], capture=True, encoding="utf-8", check=False)
+    assert (result.stdout, result.stderr) == ("1 True\n3\n", "")
+
+
 # ---- kill ---------------------------------------------------------------------------------------
 
 
