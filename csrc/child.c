@@ -217,7 +217,23 @@ static SK_BARE int parent_pid(void)
     return parent;
 }
 
-static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op)
+/* A descriptor out of the way of a ring. Its number is found here: whatever number a plan had for it, the
+ * program might have inherited it. */
+struct parked {
+    int name, fd;
+};
+
+static SK_BARE int park(struct parked *parked, const struct sk_op *op)
+{
+    int fd = sys_fcntl(op->a, F_DUPFD_CLOEXEC, 3);
+
+    parked->name = op->b;
+    parked->fd = fd;
+    return fd == -EINVAL ? -EMFILE : fd; /* F_DUPFD's word for "above the limit" */
+}
+
+static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op,
+                          struct parked *parked)
 {
     struct sk_rlimit limit;
     int result;
@@ -253,8 +269,10 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
     case SK_OP_CHDIR:
         return sys_chdir((const char *)launch->plan + op->text);
     case SK_OP_DUP:
-        result = sys_dup3(op->a, op->b, op->x ? O_CLOEXEC : 0);
+        result = sys_dup3(op->a == parked->name ? parked->fd : op->a, op->b, op->x ? O_CLOEXEC : 0);
         return result < 0 ? result : 0;
+    case SK_OP_PARK:
+        return park(parked, op);
     case SK_OP_KEEP:
         return sys_fcntl(op->a, F_SETFD, 0);
     case SK_OP_CLOSE:
@@ -302,6 +320,7 @@ static SK_BARE void execute(struct sk_launch *launch)
 SK_BARE void sk__child_main(void *argument)
 {
     struct sk_launch *launch = argument;
+    struct parked parked = {-1, -1};
 
     if (launch->clear_handlers)
         clear_handlers();
@@ -310,7 +329,7 @@ SK_BARE void sk__child_main(void *argument)
         int result;
 
         enter(launch, op->code, (int)i);
-        result = replay(launch, op);
+        result = replay(launch, op, &parked);
         if (result < 0)
             fail(launch, result);
     }

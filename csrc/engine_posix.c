@@ -50,6 +50,7 @@ static int translate(const struct sk_op *op, posix_spawn_file_actions_t *actions
         *flags |= POSIX_SPAWN_SETPGROUP;
         return posix_spawnattr_setpgroup(attributes, op->a);
     case SK_OP_DUP:
+    case SK_OP_PARK: /* the name as a number: it has no other, and all that is not named is closed */
         return posix_spawn_file_actions_adddup2(actions, op->a, op->b);
     case SK_OP_KEEP:
         return posix_spawn_file_actions_adddup2(actions, op->a, op->a);

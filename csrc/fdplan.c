@@ -23,8 +23,8 @@ static int find(const sk_wanted *wanted, int count, int target)
     return -1;
 }
 
-/* The lowest number that is neither target nor source. Not 0, 1 or 2: where they are not in the map
- * they may be streams that the child inherits as they are. */
+/* What a parked descriptor is called: the lowest number that is neither target nor source, and, where it
+ * is taken as a number, none of the streams that the child may inherit as they are. */
 static int spare_number(const sk_wanted *wanted, int count)
 {
     int number = 3;

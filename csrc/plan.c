@@ -60,7 +60,8 @@ static int is_named(const struct sk_launch *launch, int fd)
         const struct sk_op *op = &launch->ops[i];
 
         if ((op->code == SK_OP_DUP && (op->a == fd || op->b == fd)) ||
-            ((op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) && op->a == fd))
+            ((op->code == SK_OP_PARK || op->code == SK_OP_KEEP || op->code == SK_OP_CLOSE) &&
+             op->a == fd))
             return 1;
     }
     return 0;

@@ -60,6 +60,7 @@ struct sk_op {
     OP(SETPGID,     "setpgid",     "setpgid",     SK_ON_ALL)  /* a group, 0: its own */            \
     OP(CHDIR,       "chdir",       "chdir",       SK_ON_OURS | SK_TEXT) /* text directory */       \
     OP(DUP,         "dup",         "descriptors", SK_ON_ALL)  /* a from, b to, x: close-on-exec */ \
+    OP(PARK,        "park",        "descriptors", SK_ON_ALL)  /* a from, b its name in a later dup */ \
     OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */         \
     OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                              \
     OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */                \

@@ -338,8 +338,8 @@ void sk_end_close(sk_pump *pump,
                   int stream); /* then ring: a sleeping sk_pump_listen keeps it open */
 
 /* A move of the descriptor plan: dup2(source, target); both equal: clear close-on-exec; source -1:
- * close(target). `cloexec` marks a target that must be close-on-exec: one that only serves a ring,
- * or was wanted so. */
+ * close(target). `cloexec` marks a target that must be close-on-exec: one that was wanted so, or one
+ * that nobody wanted, which only serves a ring (SK_OP_PARK). */
 typedef struct sk_move {
     int32_t source;
     int32_t target;

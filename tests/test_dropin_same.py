@@ -202,6 +202,24 @@ def test_blocked_and_ignored_signals_are_inherited(children: Children, tmp_path:
     assert signal.SIGUSR2 in seen[1].ignored
 
 
+SWAPS = """
+import importlib, os, sys
+os.dup2(0, 3)
+module = importlib.import_module(sys.argv[1])
+command = ["sh", "-c", "readlink /proc/self/fd/3 >&2; exit 3"]
+sys.exit(module.call(command, stdout=2, stderr=1, close_fds=False))
+"""
+
+
+@pytest.mark.parametrize("module", ["subprocess", "spawnkit.subprocess"])
+def test_two_streams_change_places_beside_what_is_inherited(module: str) -> None:
+    """One of the two has to be put aside meanwhile: at no number that the program may know."""
+    result = subprocess.run(
+        [sys.executable, "-c", SWAPS, module], stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"/dev/null\n", b"")
+
+
 def test_the_path_is_that_of_the_environment_and_relative_to_the_directory(tmp_path: Path) -> None:
     """Where `Cmd` refuses what is found through a relative entry, a drop-in cannot."""
     for name in "a", "b":

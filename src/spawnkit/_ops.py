@@ -19,6 +19,7 @@ SETSID = _core.operation("setsid")
 SETPGID = _core.operation("setpgid")
 CHDIR = _core.operation("chdir")
 DUP = _core.operation("dup")
+PARK = _core.operation("park")
 KEEP = _core.operation("keep")
 CLOSE = _core.operation("close")
 CLOSE_RANGE = _core.operation("close_range")
@@ -69,6 +70,8 @@ def descriptors(
             packed.append(op(CLOSE, a=target))
         elif source == target:
             packed.append(op(KEEP, a=target))
+        elif target not in wanted:
+            packed.append(op(PARK, a=source, b=target, x=cloexec))
         else:
             packed.append(op(DUP, a=source, b=target, x=cloexec))
     if kept is None:

@@ -80,7 +80,15 @@ def explain(
             hint = _OF_NAMESPACES.get(number, "")
         elif name == "pdeathsig":
             hint = _OF_PARENTS.get(number, "")  # were it gone nobody would read this
-        elif stage < 100 and number == errno.EBADF and _operations(plan)[index][0] == _ops.DUP:
+        elif (
+            stage < 100
+            and number == errno.EBADF
+            and _operations(plan)[index][0]
+            in (
+                _ops.DUP,
+                _ops.PARK,
+            )
+        ):
             hint = "not open, or a target above RLIMIT_NOFILE"
     except Exception:
         # A file that changes under us, no memory, no descriptors: the error that is being
@@ -140,7 +148,7 @@ def _exec_fd(plan: bytes) -> int:
 def _origin(plan: bytes, fd: int) -> int:
     """Which of our descriptors the child has as `fd` in the end: its moves, last one first."""
     for code, _, a, b, *_ in reversed(_operations(plan)):
-        if code == _ops.DUP and b == fd:
+        if code in (_ops.DUP, _ops.PARK) and b == fd:
             fd = a
     return fd
 
@@ -185,7 +193,7 @@ def _describe_op(plan: bytes, index: int) -> tuple[str, str | None]:
         return f"{_core.stage_name(code)} {path!r}", path
     if code == _ops.DUP:
         return f"{'exec fd' if b == _exec_fd(plan) else 'fd'} {a} → {b}", None
-    if code == _ops.KEEP:
+    if code in (_ops.KEEP, _ops.PARK):
         return f"fd {a}", None
     if code == _ops.NAMESPACES:
         return "a new PID namespace", None

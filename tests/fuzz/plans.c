@@ -63,7 +63,10 @@ static int no_range;   /* close_range is refused */
 static int is_outside; /* the parent is in another PID namespace */
 static int listings;   /* of /proc/self/fd since the last open */
 static int last_op;    /* the operation of the last call */
-static int cleared;    /* handlers that were reset */
+static int parked;     /* the name of what was parked last */
+static int parked_at;  /* its number */
+#define PARKED_AT 900
+static int cleared; /* handlers that were reset */
 static unsigned long accepted, replayed, ran, refused;
 
 static void wrong(const char *what)
@@ -165,8 +168,14 @@ static void expect_call(const struct sk_op *op, long number, long a, long b, lon
         expect((const char *)a == (const char *)launch->plan + op->text, "not this directory");
         return;
     case SK_OP_DUP:
-        expect(number == SYS_dup3 && a == op->a && b == op->b && c == (op->x ? O_CLOEXEC : 0),
+        expect(number == SYS_dup3 && a == (op->a == parked ? parked_at : op->a) && b == op->b &&
+                   c == (op->x ? O_CLOEXEC : 0),
                "not this dup");
+        return;
+    case SK_OP_PARK:
+        expect(number == SYS_fcntl && a == op->a && b == F_DUPFD_CLOEXEC && c == 3, "not parked");
+        parked = op->b;
+        parked_at = PARKED_AT;
         return;
     case SK_OP_KEEP:
         expect(number == SYS_fcntl && a == op->a && b == F_SETFD && c == 0, "not this keep");
@@ -280,6 +289,8 @@ static long answer(long number, long a, long b, long c, long d)
         return a == AT_FDCWD ? 1000 : 1001;
     if (number == SYS_openat && launch->report.stage == SK_OP_PDEATHSIG)
         return 1000;
+    if (number == SYS_fcntl && b == F_DUPFD_CLOEXEC)
+        return PARKED_AT;
     if (number == SYS_read) {
         expect(c > 64,
                "a buffer that is too short"); /* two pids and a name that is as bad as can be */
@@ -373,7 +384,7 @@ static void replay_it(uint64_t chance)
     const struct sk_plan *plan = launch->plan;
 
     calls = execs = executed = failed_stage = failed_index = listings = cleared = 0;
-    last_op = -1;
+    last_op = parked = parked_at = -1;
     failing = (long)(chance % 24);
     runs_at = (int)(chance >> 8 & 3);
     no_range = (int)(chance >> 10 & 3);

@@ -528,8 +528,14 @@ def _check_descriptors(
 ) -> None:
     """Do the moves on a table of twenty open files, then exec."""
     table = {fd: (fd, fd > 2) for fd in range(20)}  # the file, close-on-exec
+    parked: dict[int, int] = {}
     for code, _, a, b, _, x, y in operations:
-        if code == _ops.DUP:
+        if code == _ops.PARK:
+            assert b not in wanted
+            parked[b] = min(set(range(3, 99)) - table.keys())
+            table[parked[b]] = (table[a][0], True)
+        elif code == _ops.DUP:
+            a = parked.get(a, a)
             table[b] = (table[a][0], bool(x))
         elif code == _ops.KEEP:
             table[a] = (table[a][0], False)
