@@ -242,6 +242,8 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
     case SK_OP_NAMESPACES:
         /* clone has done it: unshare(2) would give a new PID namespace to our children, not to us. */
         return 0;
+    case SK_OP_EXECVP: /* says how `execute` is to go on */
+        return 0;
     case SK_OP_PDEATHSIG:
         result = sys_prctl(1 /* PR_SET_PDEATHSIG */, op->a);
         if (result < 0)
@@ -291,10 +293,18 @@ static SK_BARE int replay(const struct sk_launch *launch, const struct sk_op *op
     return -ENOSYS;
 }
 
+/* The errors after which execvp(3) of the C libraries tries the next path. */
+static SK_BARE int execvp_goes_on(int error)
+{
+    return error == -ENOENT || error == -ENOTDIR || error == -EACCES || error == -ESTALE ||
+           error == -ENODEV || error == -ETIMEDOUT;
+}
+
 /* Tries the candidates in order: one that is not there, or cannot be run, does not hide a later one. If
  * none runs, the answer is that of the first one that was there, or else of the last: as CPython's
- * _posixsubprocess has it, whose programs bring such lists (dropin/planning.py). A program given as a
- * descriptor is the only candidate. */
+ * _posixsubprocess has it, whose programs bring such lists (dropin/planning.py). execvp(3) stops at one
+ * that is there and cannot be run: whoever asked for that is not to get another program of the same
+ * name. A program given as a descriptor is the only candidate. */
 static SK_BARE void execute(struct sk_launch *launch)
 {
     int error = -ENOENT, index = 0;
@@ -311,6 +321,11 @@ static SK_BARE void execute(struct sk_launch *launch)
         if (error == -ENOENT || error == -ENOTDIR) {
             error = result;
             index = (int)i;
+        }
+        if (SK_ASKS(launch, SK_OP_EXECVP) && !execvp_goes_on(result)) {
+            error = result;
+            index = (int)i;
+            break;
         }
     }
     launch->report.index = index;

@@ -43,6 +43,8 @@ static int translate(const struct sk_op *op, posix_spawn_file_actions_t *actions
     sigset_t set;
 
     switch (op->code) {
+    case SK_OP_EXECVP: /* `spawn` does it so, whether asked or not */
+        return 0;
     case SK_OP_SETSID:
         *flags |= POSIX_SPAWN_SETSID;
         return 0;

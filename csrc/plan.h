@@ -66,6 +66,7 @@ struct sk_op {
     OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */                \
     OP(SIG_DEFAULT, "sig_default", "signals",     SK_ON_ALL)  /* x: bit n-1 is signal n */         \
     OP(SIG_IGNORE,  "sig_ignore",  "signals",     SK_ON_OURS) /* x likewise */                     \
+    OP(EXECVP,      "execvp",      "execvp",      SK_ON_ALL)  /* the paths are tried as by execvp(3) */ \
     OP(SIG_MASK,    "sig_mask",    "signals",     SK_ON_ALL)  /* x: the blocked signals */
 /* clang-format on */
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -588,6 +589,50 @@ def _posix_spawn(ours: bool) -> list[object]:
 
         said.append(stats().standard)
     return said
+
+
+def _searched(ours: bool, directory: str) -> list[object]:
+    """PATHs of three places, in each of which a program can be, cannot be run, or is not."""
+    import contextlib
+    import itertools
+    import os
+    from pathlib import Path
+
+    import spawnkit
+
+    names = ["no #!", "not for running", "a ring of links", "a program", "nothing"]
+    no_format, not_for_running, links, program, nothing = (Path(directory, n) for n in names)
+    for place in no_format, not_for_running, links, program, nothing:
+        place.mkdir()
+    (no_format / "tool").write_text("none")
+    (no_format / "tool").chmod(0o755)
+    (not_for_running / "tool").write_text("#!/bin/sh\n")
+    (links / "tool").symlink_to("tool")
+    (program / "tool").write_text("#!/bin/sh\nexit 7\n")
+    (program / "tool").chmod(0o755)
+    no_directory = no_format / "tool"
+    places = no_format, not_for_running, links, program, nothing, no_directory
+    said: list[object] = []
+    before = os.environ["PATH"]
+    with spawnkit.install(posix_spawn=True) if ours else contextlib.nullcontext():
+        for three in itertools.product(places, repeat=3):
+            os.environ["PATH"] = ":".join(map(str, three))
+            try:
+                said.append(os.waitpid(os.posix_spawnp("tool", ["tool"], {}), 0)[1])
+            except OSError as error:
+                said.append(error.errno)
+    os.environ["PATH"] = before
+    return said
+
+
+def test_os_posix_spawnp_takes_no_other_program(isolate: Isolate, tmp_path: Path) -> None:
+    """One that is there and cannot be run ends its search."""
+    for name in "ours", "standard":
+        (tmp_path / name).mkdir()
+    ours = isolate(_searched, True, str(tmp_path / "ours"))
+    assert ours == isolate(_searched, False, str(tmp_path / "standard"))
+    absent = {errno.ENOENT, errno.ENOTDIR}
+    assert set(ours) == {errno.ENOEXEC, errno.ELOOP, errno.EACCES, *absent, 7 << 8}
 
 
 def test_os_posix_spawn_is_the_standard_one(isolate: Isolate) -> None:

@@ -25,6 +25,7 @@ CLOSE = _core.operation("close")
 CLOSE_RANGE = _core.operation("close_range")
 SIG_DEFAULT = _core.operation("sig_default")
 SIG_IGNORE = _core.operation("sig_ignore")
+EXECVP = _core.operation("execvp")
 SIG_MASK = _core.operation("sig_mask")
 
 OP = Struct("=HHiiIQQ")  # struct sk_op: code, reserved, a, b, text, x, y

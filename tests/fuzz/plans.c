@@ -223,6 +223,7 @@ static int makes_no_call(const struct sk_op *op)
 
     switch (op->code) {
     case SK_OP_NAMESPACES:
+    case SK_OP_EXECVP:
         return 1;
     case SK_OP_CGROUP:
         return op == launch->placed;

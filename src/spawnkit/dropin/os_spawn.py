@@ -110,13 +110,16 @@ def _pack(search: bool, path: Any, argv: Any, env: Any, options: dict[str, Any])
     if not strings[0]:
         raise _LeftError("")
     paths, count = _candidates(planning.fsencode(path), search)
+    ops = _operations(**options)
+    if count > 1:
+        ops = _ops.op(_ops.EXECVP) + ops
     return assemble(
         paths,
         count,
         b"".join([string + b"\0" for string in strings]),
         len(strings),
         _core.environment() if env is None else planning.encode_env(env),
-        _operations(**options),
+        ops,
         b"",
     )
 
