@@ -18,16 +18,22 @@ static void put_back(void)
         sys_sigaction(signals[i], &before[i], 0);
 }
 
-/* Who waits is another process's thread now; its lock, too. */
-static void forked(void)
+/* A fork waits for whoever is at it:
+ *   1. A has made both ignored, and has not been counted yet;
+ *   2. B forks: the new process finds no user, and ignores them for good. */
+static void before_fork(void) { sk__lock_word(&lock); }
+static void in_parent(void) { sk__unlock_word(&lock); }
+
+/* Who waits is another process's thread now. */
+static void in_child(void)
 {
     if (users > 0)
         put_back();
     users = 0;
-    lock = 0;
+    sk__unlock_word(&lock);
 }
 
-static void start_watching(void) { pthread_atfork(NULL, NULL, forked); }
+static void start_watching(void) { pthread_atfork(before_fork, in_parent, in_child); }
 
 void sk_keyboard_ignore(sk_keyboard *keyboard)
 {

@@ -512,6 +512,44 @@ def test_a_fork_while_shells_run_heeds_the_keyboard(isolate: Isolate, tmp_path: 
     assert isolate(_fork_meanwhile, str(tmp_path / "gate")) == [False, True, 3, True, False]
 
 
+def _fork_in_between() -> int:
+    """How many of 300 forks ignore the keyboard, while another thread begins and ends to."""
+    import os
+    import threading
+    import warnings
+
+    from spawnkit import _core
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
+    over = False
+
+    def begin_and_end() -> None:
+        keyboard = _core.new_keyboard()
+        while not over:
+            _core.keyboard_ignore(keyboard)
+            _core.keyboard_heed(keyboard)
+
+    def ignored() -> int:
+        with open("/proc/self/status") as status:
+            return next(int(line[8:], 16) & 0b110 for line in status if line.startswith("SigIgn:"))
+
+    thread = threading.Thread(target=begin_and_end)
+    thread.start()
+    count = 0
+    for _ in range(300):
+        pid = os.fork()
+        if not pid:
+            os._exit(ignored())
+        count += os.waitpid(pid, 0)[1] != 0
+    over = True
+    thread.join()
+    return count
+
+
+def test_a_fork_between_ignored_and_counted_heeds_the_keyboard(isolate: Isolate) -> None:
+    assert isolate(_fork_in_between) == 0
+
+
 def _posix_spawn(ours: bool) -> list[object]:
     import contextlib
     import os
