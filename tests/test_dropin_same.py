@@ -269,6 +269,33 @@ def test_of_a_path_the_first_program_that_is_there_gives_the_error(tmp_path: Pat
     assert seen == {errno.ENOEXEC, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, 7}
 
 
+def test_the_directory_may_be_a_descriptor_that_the_child_has_got(tmp_path: Path) -> None:
+    """Streams come before the directory, sessions and groups after it, the closing last."""
+    for name in "a", "b":
+        (tmp_path / name).mkdir()
+    stdin = os.open(tmp_path / "a", os.O_RDONLY)
+    other = os.open(tmp_path / "b", os.O_RDONLY)
+    calls: list[dict[str, Any]] = [
+        {"cwd": "/dev/fd/0", "stdin": stdin},
+        {"cwd": f"/dev/fd/{other}", "stdin": stdin},
+        {"cwd": f"/dev/fd/{other}", "stdin": stdin, "start_new_session": True},
+    ]
+    if sys.version_info >= (3, 11):
+        calls.append({"cwd": tmp_path / "no-such", "process_group": 99_999_999})
+    said: list[list[object]] = [[], []]
+    try:
+        for options, (module, told) in itertools.product(calls, zip(BOTH, said, strict=True)):
+            try:
+                told.append(module.run(["pwd", "-P"], stdout=-1, **options).stdout)
+            except OSError as error:
+                told.append((error.errno, error.filename))
+    finally:
+        os.close(stdin)
+        os.close(other)
+    assert said[0] == said[1]
+    assert said[1][:3] == [os.fsencode(tmp_path / name) + b"\n" for name in ("a", "b", "b")]
+
+
 # ---- what comes out -----------------------------------------------------------------------------
 
 CALLS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -75,10 +75,15 @@ def descriptors(
             packed.append(op(PARK, a=source, b=target, x=cloexec))
         else:
             packed.append(op(DUP, a=source, b=target, x=cloexec))
-    if kept is None:
-        return b"".join(packed)
+    moves = b"".join(packed)
+    return moves if kept is None else moves + closing(kept | wanted.keys())
+
+
+def closing(kept: Iterable[int]) -> bytes:
+    """The closing of all but these."""
+    packed = []
     first = 0
-    for fd in sorted(kept | wanted.keys()):
+    for fd in sorted(kept):
         if fd > first:
             packed.append(op(CLOSE_RANGE, x=first, y=fd - 1))
         first = fd + 1

@@ -123,20 +123,23 @@ def _operations(
     process_group: int,
     mask: int,
 ) -> tuple[bytes, bytes, bytes]:
-    before, after = [], []
-    if umask >= 0:
-        before.append(_ops.op(_ops.UMASK, a=umask & 0o777))
-    if start_new_session:
-        before.append(_ops.op(_ops.SETSID))
-    if process_group >= 0:
-        before.append(_ops.op(_ops.SETPGID, a=process_group))
     wanted: dict[int, int | None] = {fd: fd for fd in pass_fds}
     wanted.update((target, end) for target, end in enumerate(ends) if end >= 0)
-    after.append(_ops.descriptors(wanted, STANDARD if close_fds else None))
+    # The directory may be one of these (/dev/fd/0), or a descriptor that is closed after it.
+    before = _ops.descriptors(wanted, None)
+    after = []
+    if umask >= 0:
+        after.append(_ops.op(_ops.UMASK, a=umask & 0o777))
+    if start_new_session:
+        after.append(_ops.op(_ops.SETSID))
+    if process_group >= 0:
+        after.append(_ops.op(_ops.SETPGID, a=process_group))
+    if close_fds:
+        after.append(_ops.closing(STANDARD | wanted.keys()))
     if restore_signals:
         after.append(_ops.op(_ops.SIG_DEFAULT, x=_ops.bits(_ops.PYTHON_IGNORES)))
     after.append(_ops.op(_ops.SIG_MASK, x=mask))
-    return b"".join(before), b"".join(after), b"".join(before + after)
+    return before, b"".join(after), before + b"".join(after)
 
 
 def _candidates(executable: Arg, env: Mapping[Any, Any] | None) -> tuple[bytes, int]:
