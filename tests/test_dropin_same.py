@@ -296,6 +296,14 @@ def test_the_directory_may_be_a_descriptor_that_the_child_has_got(tmp_path: Path
     assert said[1][:3] == [os.fsencode(tmp_path / name) + b"\n" for name in ("a", "b", "b")]
 
 
+@pytest.mark.parametrize("module", BOTH)
+def test_input_that_is_refused_leaves_stdin_as_it_was(module: Any) -> None:
+    with module.Popen(["cat"], stdin=module.PIPE, stdout=module.PIPE) as process:
+        with pytest.raises(TypeError):
+            process.communicate("text")
+        assert os.get_blocking(process.stdin.fileno())
+
+
 # ---- what comes out -----------------------------------------------------------------------------
 
 CALLS: dict[str, tuple[Any, dict[str, Any]]] = {

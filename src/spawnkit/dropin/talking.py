@@ -31,9 +31,11 @@ class _Talk:
         self.guard = _core.guard_pump(self.pump)
         self.sinks: dict[int, io.BytesIO] = {}
         stdin, *outputs = (_end_of(file) for file in (popen.stdin, popen.stdout, popen.stderr))
+        # What is no buffer is refused while stdin still blocks: the program may go on with it.
+        view = memoryview(data).cast("B") if data else None
         _core.borrow_pipes(self.pump, stdin if data else -1, *outputs)
-        if data:
-            self.view = _core.feed_pump(self.pump, memoryview(data).cast("B"))
+        if view is not None:
+            self.view = _core.feed_pump(self.pump, view)
             # Ours is the last end now: the child sees the end of its input when all is written.
             popen.stdin.close()
 
