@@ -326,6 +326,28 @@ def test_a_grandchild_with_the_pipe_does_not_hold_up_a_timeout() -> None:
     os.kill(int(caught.value.stdout.split()[1]), signal.SIGKILL)
 
 
+def test_threads_that_communicate_at_once_take_turns(tmp_path: Path) -> None:
+    """Two in the pump at once would write into the same buffers."""
+    os.mkfifo(tmp_path / "go")
+    program = "read x <go; head -c 3000000 /dev/zero; echo x >&2"
+    for _ in range(10):
+        sizes: list[list[int]] = []
+        with subprocess.Popen(["sh", "-c", program], stdout=-1, stderr=-1, cwd=tmp_path) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.communicate(timeout=0)
+
+            def talk(process: Any = process, sizes: list[list[int]] = sizes) -> None:
+                sizes.append([len(said) for said in process.communicate()])
+
+            threads = [threading.Thread(target=talk) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            (tmp_path / "go").write_text("\n")
+            for thread in threads:
+                thread.join()
+        assert sizes == [[3_000_000, 2]] * 4
+
+
 def test_own_files_in_the_place_of_pipes_go_the_standard_way() -> None:
     class Wrapped:
         def __init__(self, file: Any) -> None:

@@ -544,6 +544,58 @@ def test_a_communication_that_timed_out_goes_on(text: bool, tmp_path: Path) -> N
             assert process.communicate(timeout=60)[0] == ("a\nc\nb\n" if text else b"a\nc\nb\n")
 
 
+def _communicated(popen: Any, input: Any, timeout: float | None, codes: list[int]) -> None:
+    try:
+        with popen as process:
+            process.communicate(input, timeout)
+    finally:
+        codes.append(popen.returncode)
+
+
+@pytest.mark.parametrize(("text", "input"), [(False, "text"), (False, 1), (True, b"x"), (True, 0)])
+def test_a_child_that_reads_on_ends_though_its_input_is_refused(text: bool, input: Any) -> None:
+    """Not even the traceback has an end of its stdin: else `__exit__` waits for ever."""
+    said, codes = [], []
+    for module in BOTH:
+        popen = module.Popen(["cat"], stdin=-1, stdout=-1, stderr=-1, text=text)
+        with pytest.raises((TypeError, AttributeError)) as caught:
+            _communicated(popen, input, None, codes)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert codes == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("exec yes", -signal.SIGPIPE), ("sleep 0.5; exec cat >/dev/null", 0)]
+)
+def test_a_timeout_leaves_no_end_that_keeps_the_child_running(command: str, code: int) -> None:
+    """`with` closes the pipes and waits: for a writer or a reader that notices, not for ever."""
+    codes: list[int] = []
+    for module in BOTH:
+        popen = module.Popen(["sh", "-c", command], stdin=-1, stdout=-1, stderr=-1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            _communicated(popen, b"x" * 1_000_000, 0.05, codes)
+    assert codes == [code, code]
+
+
+def test_an_exception_leaves_no_end_that_keeps_the_child_running() -> None:
+    def strike(*_: object) -> None:
+        raise ZeroDivisionError
+
+    codes: list[int] = []
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for module in BOTH:
+            popen = module.Popen(["yes"], stdout=-1, stderr=-1)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(ZeroDivisionError):
+                _communicated(popen, None, None, codes)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert codes == [-signal.SIGPIPE] * 2
+
+
 def test_files_are_buffered_as_asked_for() -> None:
     for bufsize, kind in (-1, io.BufferedReader), (0, io.FileIO), (512, io.BufferedReader):
         for module in BOTH:

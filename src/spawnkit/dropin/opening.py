@@ -88,16 +88,24 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
 
 
 def _make_files(popen: Any, opened: Streams) -> None:
-    """The Popen's ends of pipes, as files with a descriptor of their own.
+    if opened.is_pipe(0):
+        popen.stdin = file_of(opened.pump, 0)
+    if opened.is_pipe(1):
+        popen.stdout = file_of(opened.pump, 1)
+    if opened.is_pipe(2):
+        popen.stderr = file_of(opened.pump, 2)
 
-    Each is made in one step of the interpreter: between two steps a Ctrl-C could strike, and a
+
+def file_of(pump: _core.Pump, stream: int) -> io.BufferedIOBase:
+    """Our end of a pipe, as a file with a descriptor of its own.
+
+    It is made in one step of the interpreter: between two steps a Ctrl-C could strike, and a
     descriptor that nobody has yet stays open for good.
     """
-    ours = opened.pump.ours
-    if opened.is_pipe(0):
-        (popen.stdin,) = map(io.BufferedWriter, map(io.FileIO, map(os.dup, (ours[0],)), ("wb",)))
-        os.set_blocking(popen.stdin.fileno(), True)
-    if opened.is_pipe(1):
-        (popen.stdout,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, (ours[1],)), ("rb",)))
-    if opened.is_pipe(2):
-        (popen.stderr,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, (ours[2],)), ("rb",)))
+    ours = (pump.ours[stream],)
+    if stream:
+        (output,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, ours), ("rb",)))
+        return output
+    (file,) = map(io.BufferedWriter, map(io.FileIO, map(os.dup, ours), ("wb",)))
+    os.set_blocking(file.fileno(), True)
+    return file

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import subprocess
+import threading
 import time
 from contextlib import suppress
 
 from .. import _core
 from . import standard
+from .opening import file_of
 from .waiting import deadline_of, settle_up
 
 TYPE_CHECKING = False
@@ -22,22 +24,46 @@ __all__ = ["communicate"]
 class _Talk:
     """A communication under way. It survives a timeout, and goes on with the next call.
 
-    The pump has duplicates of the pipes' ends: its own are closed at the end of each stream, those
-    of the file objects by these.
+    While one lasts, the pump has duplicates of the pipes' ends. Between two of them it has none:
+    whoever closes the files of the Popen, as its `__exit__` does, closes the pipes, and a child
+    that still reads or writes comes to an end.
     """
 
-    def __init__(self, popen: Any, data: _core.Buffer | None) -> None:
+    def __init__(self, data: _core.Buffer | None) -> None:
         self.pump = _core.new_pump()
         self.guard = _core.guard_pump(self.pump)
         self.sinks: dict[int, io.BytesIO] = {}
+        # One thread at a time: two in the pump would write into the same buffers. A signal handler
+        # may come back into it.
+        self.lock = threading.RLock()
+        self.depth = 0
+        self.feeds = bool(data)
+        if data:
+            # What is no buffer is refused here: stdin blocks still, and may be used otherwise.
+            self.view = _core.feed_pump(self.pump, memoryview(data).cast("B"))
+
+    def begin(self, popen: Any) -> None:
+        """Takes the ends that are open."""
+        self.depth += 1
+        if self.depth > 1:
+            return  # in a signal handler: they are taken
         stdin, *outputs = (_end_of(file) for file in (popen.stdin, popen.stdout, popen.stderr))
-        # What is no buffer is refused while stdin still blocks: the program may go on with it.
-        view = memoryview(data).cast("B") if data else None
-        _core.borrow_pipes(self.pump, stdin if data else -1, *outputs)
-        if view is not None:
-            self.view = _core.feed_pump(self.pump, view)
+        _core.borrow_pipes(self.pump, stdin if self.feeds else -1, *outputs)
+        if self.feeds and stdin >= 0:
             # Ours is the last end now: the child sees the end of its input when all is written.
             popen.stdin.close()
+
+    def give_back(self, popen: Any) -> None:
+        """Ends that are still open are those of the Popen's files alone, again."""
+        self.depth = max(0, self.depth - 1)  # a signal may have struck before it was counted
+        if self.depth:
+            return
+        try:
+            if _core.is_pumped(self.pump, 0) and popen.stdin.closed:
+                popen.stdin = file_of(self.pump, 0)
+        finally:
+            for stream in range(3):
+                _core.close_end(self.pump, stream)
 
     def gathered(self, stream: int) -> bytes:
         return _core.gathered(self.pump, stream, self.sinks)
@@ -64,11 +90,30 @@ def communicate(
     talk = self.__dict__.get("_spawnkit_talk")
     if talk is None:
         data = input
-        if input and self.stdin and self.text_mode:
+        if input is not None and self.stdin and self.text_mode:
             data = input.encode(self.stdin.encoding, self.stdin.errors)
-        talk = self._spawnkit_talk = _Talk(self, data if self.stdin else None)
+        mine = _Talk(data if self.stdin else None)
+        talk = self.__dict__.setdefault("_spawnkit_talk", mine)
     deadline = deadline_of(None if endtime is None else endtime - time.monotonic())
-    result = _core.pump(talk.pump, child, deadline, talk.sinks)
+    if not talk.lock.acquire(timeout=_core.seconds_until(deadline)):
+        raise subprocess.TimeoutExpired(self.args, orig_timeout)  # type: ignore[arg-type]
+    try:
+        if self.__dict__.get("_spawnkit_talk") is talk:  # else another thread has ended it
+            _go_on(self, talk, child, deadline, orig_timeout)
+    finally:
+        talk.lock.release()
+    return _taken(self, self.stdout), _taken(self, self.stderr)
+
+
+def _go_on(
+    self: Any, talk: _Talk, child: _core.Child, deadline: int, orig_timeout: float | None
+) -> None:
+    """To the end, or until TimeoutExpired."""
+    try:
+        talk.begin(self)
+        result = _core.pump(talk.pump, child, deadline, talk.sinks)
+    finally:
+        talk.give_back(self)
     if result == _core.TIMEOUT:
         # The next call finds us even after `uninstall`: only we have what has come so far.
         self._communicate = functools.partial(communicate, self)
@@ -87,8 +132,7 @@ def communicate(
         if file is not None
     }
     self.__dict__.pop("_communicate", None)
-    del self._spawnkit_talk
-    return _taken(self, self.stdout), _taken(self, self.stderr)
+    self.__dict__.pop("_spawnkit_talk", None)
 
 
 def _taken(popen: Any, file: Any) -> Any:
