@@ -520,6 +520,45 @@ def test_without_pipes_only_the_seconds_differ(timeout: float) -> None:
     assert caught.value.timeout == timeout
 
 
+class File:
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def fileno(self) -> Any:
+        return self.number
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stdin": -4},
+        {"stdout": -4},
+        {"stderr": -4},
+        {"stdin": subprocess.STDOUT},
+        {"stdout": subprocess.STDOUT},
+        {"stdout": File(-5)},
+        {"stdout": File("x")},
+        {"stdout": File(2**40)},
+        {"stdout": 2**40},
+        {"pass_fds": None},
+        {"pass_fds": 0},
+        {"umask": 1.5},
+        {"umask": float("nan")},
+        {"umask": 2**31},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["run", "Popen"])
+def test_numbers_that_are_none_are_refused(name: str, options: dict[str, Any]) -> None:
+    """The child must not run with another's stdin, or without the umask it was to have."""
+    kinds = []
+    for module in BOTH:
+        with pytest.raises((OSError, TypeError, OverflowError)) as caught:
+            getattr(module, name)(["true"], **options)
+        kinds.append((caught.type, getattr(caught.value, "errno", None)))
+    assert kinds[0] == kinds[1]
+
+
 @pytest.mark.parametrize("text", [False, True])
 def test_a_communication_that_timed_out_goes_on(text: bool, tmp_path: Path) -> None:
     """What was said so far is in the exception, the rest comes with the next call."""

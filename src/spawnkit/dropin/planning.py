@@ -7,6 +7,8 @@ messages are those of os.fsencode and of CPython's C code, which programs read.
 
 from __future__ import annotations
 
+import errno
+import operator
 import os
 
 from .. import _core, _ops
@@ -79,7 +81,7 @@ def pack(
 
     Raises ValueError, TypeError.
     """
-    inherited = tuple(sorted({int(fd) for fd in pass_fds})) if pass_fds else ()
+    inherited = tuple(sorted({int(fd) for fd in pass_fds})) if pass_fds != () else ()
     if inherited and not 0 <= inherited[0] <= inherited[-1] < 2**31:
         raise ValueError("bad value(s) in fds_to_keep")
     variables = _core.environment() if env is None else encode_env(env)
@@ -113,6 +115,14 @@ def pack(
     return assemble(paths, count, argv, len(args), variables, ops, operands)
 
 
+def _c_int(value: Any) -> int:
+    """A number as CPython's C code takes it; TypeError, OverflowError."""
+    number = operator.index(value)
+    if not -(2**31) <= number < 2**31:
+        raise OverflowError("Python int too large to convert to C int")
+    return number
+
+
 def _operations(
     ends: Ends,
     close_fds: bool,
@@ -123,6 +133,10 @@ def _operations(
     process_group: int,
     mask: int,
 ) -> tuple[bytes, bytes, bytes]:
+    umask, process_group = _c_int(umask), _c_int(process_group)
+    ends = _c_int(ends[0]), _c_int(ends[1]), _c_int(ends[2])
+    if min(ends) < -1:  # -1 is nothing, others are wrong
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     wanted: dict[int, int | None] = {fd: fd for fd in pass_fds}
     wanted.update((target, end) for target, end in enumerate(ends) if end >= 0)
     # The directory may be one of these (/dev/fd/0), or a descriptor that is closed after it.
