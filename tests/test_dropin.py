@@ -305,6 +305,24 @@ def test_run_calls_the_popen_that_a_program_has_put_there(monkeypatch: pytest.Mo
     assert len(made) == 2
 
 
+@pytest.mark.parametrize("name", ["wait", "poll", "__enter__", "__exit__", "_execute_child"])
+def test_methods_replaced_by_others_are_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracers and mocks wrap them."""
+    called = []
+    before = getattr(subprocess.Popen, name)
+
+    def wrapper(*args: Any, **options: Any) -> Any:
+        called.append(name)
+        return before(*args, **options)
+
+    monkeypatch.setattr(subprocess.Popen, name, wrapper)
+    assert subprocess.run(["true"]).returncode == 0
+    assert name in called
+    called.clear()
+    assert subprocess.call(["true"]) == 0
+    assert (name in called) is (name != "poll")
+
+
 def test_input_that_was_not_read_before_a_timeout_is_sent_after_it(tmp_path: Path) -> None:
     """The standard module drops it up to Python 3.13, and waits for ever."""
     os.mkfifo(tmp_path / "go")

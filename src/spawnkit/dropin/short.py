@@ -108,7 +108,28 @@ def made_call(
     return call
 
 
-_init, _communicate, _wait = METHODS["__init__"], standard.METHODS["communicate"], METHODS["_wait"]
+# What the long way calls, and what those call. Somebody may have wrapped one before we were loaded.
+_CALLED = [
+    (name, METHODS.get(name, standard.METHODS[name]))
+    for name in (
+        "__init__",
+        "__enter__",
+        "__exit__",
+        "_communicate",
+        "_execute_child",
+        "_get_handles",
+        "_internal_poll",
+        "_wait",
+        "communicate",
+        "kill",
+        "poll",
+        "send_signal",
+        "wait",
+    )
+]
+_UNTOUCHED = all(
+    getattr(standard.METHODS[name], "__globals__", None) is vars(subprocess) for name, _ in _CALLED
+)
 
 
 def _is_ours(popen: Any) -> bool:
@@ -116,7 +137,12 @@ def _is_ours(popen: Any) -> bool:
 
     Nor `uninstall` the standard ones: a program may have kept our `run` beyond that.
     """
-    return popen.__init__ is _init and popen.communicate is _communicate and popen._wait is _wait
+    if not _UNTOUCHED:
+        return False
+    for name, method in _CALLED:  # noqa: SIM110 - a generator would cost as much as the rest
+        if getattr(popen, name) is not method:
+            return False
+    return True
 
 
 def _run(

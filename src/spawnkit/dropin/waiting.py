@@ -89,6 +89,8 @@ def send_signal(self: Any, sig: int) -> None:
     result = _core.signal(child, number)
     if result == _core.OK:
         return
+    if result == -errno.EINVAL:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # no such signal
     if result != _core.DONE:
         _core.raise_for(result, child, None)
     if not _core.is_over(child) and _core.wait(child, _core.NOW) == _core.TIMEOUT:
