@@ -113,7 +113,12 @@ def _go_on(
         talk.begin(self)
         result = _core.pump(talk.pump, child, deadline, talk.sinks)
     finally:
-        talk.give_back(self)
+        try:
+            talk.give_back(self)
+        except BaseException:
+            # A signal handler that raised before anything was given back.
+            talk.give_back(self)
+            raise
     if result == _core.TIMEOUT:
         # The next call finds us even after `uninstall`: only we have what has come so far.
         self._communicate = functools.partial(communicate, self)
