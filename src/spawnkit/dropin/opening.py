@@ -18,6 +18,7 @@ from .streams import INHERITED, Streams, are_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 __all__ = ["init"]
@@ -89,23 +90,22 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
 
 def _make_files(popen: Any, opened: Streams) -> None:
     if opened.is_pipe(0):
-        popen.stdin = file_of(opened.pump, 0)
+        (popen.stdin,) = one_file(opened.pump, 0)
     if opened.is_pipe(1):
-        popen.stdout = file_of(opened.pump, 1)
+        (popen.stdout,) = one_file(opened.pump, 1)
     if opened.is_pipe(2):
-        popen.stderr = file_of(opened.pump, 2)
+        (popen.stderr,) = one_file(opened.pump, 2)
 
 
-def file_of(pump: _core.Pump, stream: int) -> io.BufferedIOBase:
-    """Our end of a pipe, as a file with a descriptor of its own.
+def one_file(pump: _core.Pump, stream: int) -> Iterator[Any]:
+    """Makes our end of a pipe into a file with a descriptor of its own, when it is unpacked.
 
-    It is made in one step of the interpreter: between two steps a Ctrl-C could strike, and a
-    descriptor that nobody has yet stays open for good.
+    That is one step of the interpreter. Between two steps a signal handler could raise: a
+    descriptor that nobody has yet stays open for good, and a file in a variable for as long as the
+    traceback lives, while an `__exit__` waits for a child that waits for the end of that file.
     """
     ours = (pump.ours[stream],)
     if stream:
-        (output,) = map(io.BufferedReader, map(io.FileIO, map(os.dup, ours), ("rb",)))
-        return output
-    (file,) = map(io.BufferedWriter, map(io.FileIO, map(os.dup, ours), ("wb",)))
-    os.set_blocking(file.fileno(), True)
-    return file
+        return map(io.BufferedReader, map(io.FileIO, map(os.dup, ours), ("rb",)))
+    os.set_blocking(ours[0], True)  # of both: they are one open file
+    return map(io.BufferedWriter, map(io.FileIO, map(os.dup, ours), ("wb",)))

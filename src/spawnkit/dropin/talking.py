@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from .. import _core
 from . import standard
-from .opening import file_of
+from .opening import one_file
 from .waiting import deadline_of, settle_up
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class _Talk:
             return
         try:
             if _core.is_pumped(self.pump, 0) and popen.stdin.closed:
-                popen.stdin = file_of(self.pump, 0)
+                (popen.stdin,) = one_file(self.pump, 0)
         finally:
             for stream in range(3):
                 _core.close_end(self.pump, stream)
