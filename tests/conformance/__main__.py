@@ -14,7 +14,6 @@ Records, logs and results are in build/conformance. The status is 0 where nothin
 from __future__ import annotations
 
 import argparse
-import ctypes
 import dataclasses
 import json
 import signal
@@ -28,8 +27,8 @@ from conformance.interpreters import VERSIONS, CannotError, Interpreter
 from conformance.runs import Options, Run, run_suite
 from conformance.suites import DROPIN, INSTALLED, PLAIN, SUITES, Suite
 from conformance.verdict import Verdict, judge, useless
+from support.groups import collect_orphans
 
-PR_SET_CHILD_SUBREAPER = 36
 LAST_LINES = 12
 
 
@@ -236,7 +235,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     # Children of the tests that leave the session come to us, and are ended.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    collect_orphans()
     suites = [names[name] for name in given.suite or names]
     if given.mode:
         kept = [[mode for mode in suite.modes if mode in given.mode] for suite in suites]

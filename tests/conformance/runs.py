@@ -6,7 +6,6 @@ result of that test; the tests after it run in a new interpreter.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 from conformance.interpreters import Interpreter
 from conformance.suites import Suite
+from support.groups import end_group, end_orphans, ended
 from support.oracle import child_pids
 
 INSIDE = Path(__file__).parent / "inside.py"
@@ -190,12 +190,10 @@ def _once(
         try:
             return _watch(process, reader, run, options)
         finally:
-            # Before it is reaped: as long as it is there, nobody else has its number.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_group(process.pid)
             process.wait()
             reader.look()
-            run.left_running += _end_orphans(others)
+            run.left_running += end_orphans(others)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -211,7 +209,7 @@ def _environment(place: Path) -> dict[str, str]:
 def _watch(process: subprocess.Popen[bytes], reader: _Reader, run: Run, options: Options) -> str:
     """Until it has ended, unreaped, or hangs. How."""
     last = time.monotonic()
-    while not (status := _ended(process.pid)):
+    while not (status := ended(process.pid)):
         time.sleep(LOOKS_EVERY)
         if reader.look():
             last = time.monotonic()
@@ -223,24 +221,6 @@ def _watch(process: subprocess.Popen[bytes], reader: _Reader, run: Run, options:
     if status.si_code == os.CLD_EXITED:
         return f"the interpreter ended with {status.si_status}"
     return f"the interpreter was ended by {signal.Signals(status.si_status).name}"
-
-
-def _ended(pid: int) -> os.waitid_result | None:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-
-
-def _end_orphans(others: set[int]) -> int:
-    """What left the session. It is ours where we are a subreaper; else it is not seen."""
-    ended: set[int] = set()
-    while left := set(child_pids()) - others:
-        ended |= left
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in left:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-    return len(ended)
 
 
 def _last_lines(log: Path) -> str:
