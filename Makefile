@@ -3,6 +3,7 @@
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter
 #   make test T="-k descriptors -x"                 options for pytest
 #   make degrade ROW=proc                           one row of what may be missing
+#   make programs PROGRAM="pip meson"           some of the programs
 #   make conformance P=3.13 K=timeout               one interpreter; tests with this in their names
 #   make bench B="--quick --rows static"            options for the benchmark
 #   make fuzz FUZZ_SECONDS=60                       for how long
@@ -21,6 +22,7 @@ P ?=
 K ?=
 C ?=
 ROW ?=
+PROGRAM ?=
 
 FAULTS = build/faults/lib
 PY = $(VENV)/bin/python
@@ -31,14 +33,14 @@ C_FILES = $(wildcard csrc/*.c bench/floor/*.c tests/children/*.c tests/fuzz/*.c 
 C_HEADERS = $(wildcard csrc/*.h bench/floor/*.h)
 # Wrong on purpose: only its layout is checked.
 C_PLANTED = tests/sanitize/planted.c
-PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py)
+PACKAGE = $(wildcard src/spawnkit/*.py* src/spawnkit/*/*.py src/spawnkit/*/*/*.py)
 NATIVE = $(wildcard csrc/*.[ch]) csrc/build.py setup.py pyproject.toml
 STRICT = -std=gnu11 -O2 -fPIC -fvisibility=hidden \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 
 .DELETE_ON_ERROR:
 .PHONY: all help build demo test test-all faults faults-loop faults-poor faults-strace \
-	faults-memory coverage fuzz sanitize degrade conformance soak zoo many comparator bench \
+	faults-memory coverage fuzz sanitize degrade conformance programs soak zoo many comparator bench \
 	latency bench-suite adapters adapters-bench check \
 	check-python check-c check-child check-aarch64 format wheel clean strace
 
@@ -154,6 +156,25 @@ degrade: $(FAULTS)/.built strace ## the tests where something is refused; ROW=na
 
 conformance: $(VENV)/.with-release ## CPython's own tests through spawnkit; P=3.13, K=part of a name, C="--help"
 	@PYTHONPATH=tests $(PY) -m conformance $(P:%=-p %) $(K:%=-k %) $(C)
+
+# The programs have an environment of their own. Each Python that they start, in whatever environment,
+# finds spawnkit in one directory, and pip finds what it may install in another.
+PROGRAMS = build/programs
+
+programs: $(PROGRAMS)/.made strace ## pip, pytest-xdist, IPython, meson, … with spawnkit and without
+	@PYTHONPATH=tests $(PY) -m programs --python $(PROGRAMS)/venv/bin/python \
+		--path $(PROGRAMS)/ours --wheels $(PROGRAMS)/wheels $(PROGRAM)
+
+$(PROGRAMS)/.made: $(VENV)/.built $(PACKAGE)
+	@echo "installing the programs into $(PROGRAMS)/venv"
+	@rm -rf $(PROGRAMS)
+	@$(PIP) wheel --wheel-dir $(PROGRAMS)/wheels . 'setuptools>=77.0.3'
+	@$(PIP) install --target $(PROGRAMS)/ours --find-links $(PROGRAMS)/wheels spawnkit
+	@$(PY) -m venv $(PROGRAMS)/venv
+	@$(PROGRAMS)/venv/bin/$(PIP:$(VENV)/bin/%=%) install --find-links $(PROGRAMS)/wheels \
+		'spawnkit[programs]'
+	@$(PROGRAMS)/venv/bin/$(PIP:$(VENV)/bin/%=%) uninstall --yes spawnkit
+	@touch $@
 
 bench: $(VENV)/.with-bench ## ratios to plain C, all rows (several minutes); JSON in build/bench/
 	@$(PY) -m bench --json build/bench/result.json $(B)

@@ -1,0 +1,5 @@
+"""`python -m tiny`."""
+
+from tiny import main
+
+main()
