@@ -108,6 +108,7 @@ MESON = Program(
         Change(r"MALLOC_PERTURB_(\W+)\d+", r"MALLOC_PERTURB_\1N", "a number by chance"),
         Change(r"/cc\w{6}\.(\w+)", r"/ccN.\1", "temporary files of the compiler"),
         Change(r"/tmp\w{8}\b", "/tmpN", "temporary directories"),
+        Change(r"^\[\d+/6\] ", "[N/6] ", "the order in which compilers end"),
         Change(r"^( *)\d+/7 ", r"\1N/7 ", "the order in which tests end"),
         Change(r"^(>>> |command: +)(\S+=\S+ )+", r"\1", "the environment in the order of a set"),
         Change(
@@ -120,8 +121,8 @@ MESON = Program(
         LeftOut("out/.ninja_*", "the times of files are in it"),
         LeftOut("out/meson-private/*.dat", "sets are in it, in the order of addresses"),
     ),
-    sorted_lines=("*test -C out: stdout", "file out/meson-logs/testlog.*",
-                  "file out/meson-info/intro-buildoptions.json"),
+    sorted_lines=("*test -C out: stdout", "*compile -C out: stdout",
+                  "file out/meson-logs/testlog.*", "file out/meson-info/intro-buildoptions.json"),
 )  # fmt: skip
 
 SCONS = Program(
