@@ -5,6 +5,7 @@ The list of differences is docs/subprocess.md; each of its lines has a test here
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess as standard
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +366,25 @@ def test_threads_that_communicate_at_once_take_turns(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join()
         assert sizes == [[3_000_000, 2]] * 4
+
+
+def test_a_popen_dropped_after_a_timeout_is_gone_at_once() -> None:
+    """It is in no cycle that only the garbage collector finds."""
+    gc.collect()
+    gc.disable()
+    try:
+        process = subprocess.Popen(["sleep", "60"], stdin=-1, stdout=-1, stderr=-1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(b"x", timeout=0.01)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+        reference = weakref.ref(process)
+        del process
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_own_files_in_the_place_of_pipes_go_the_standard_way() -> None:

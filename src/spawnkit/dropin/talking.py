@@ -7,6 +7,7 @@ import io
 import subprocess
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 from .. import _core
@@ -105,6 +106,11 @@ def communicate(
     return _taken(self, self.stdout), _taken(self, self.stderr)
 
 
+def _again(popen: weakref.ref[Any], *arguments: Any) -> tuple[Any, Any]:
+    # Not the Popen itself: one that refers to itself is closed late, by the garbage collector.
+    return communicate(popen(), *arguments)
+
+
 def _go_on(
     self: Any, talk: _Talk, child: _core.Child, deadline: int, orig_timeout: float | None
 ) -> None:
@@ -121,7 +127,7 @@ def _go_on(
             raise
     if result == _core.TIMEOUT:
         # The next call finds us even after `uninstall`: only we have what has come so far.
-        self._communicate = functools.partial(communicate, self)
+        self._communicate = functools.partial(_again, weakref.ref(self))
         raise subprocess.TimeoutExpired(
             self.args,
             orig_timeout,  # type: ignore[arg-type]
