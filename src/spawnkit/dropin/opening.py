@@ -14,7 +14,7 @@ import threading
 
 from .. import _core
 from . import aio, planning, standard, starting
-from .streams import INHERITED, Streams, are_known
+from .streams import NOT_GIVEN, Streams, are_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
     opened = None
     ends = planning.INHERITED
     try:
-        if streams != INHERITED:
+        if streams != NOT_GIVEN:
             opened = Streams(*streams)
             ends = opened.open()
             _make_files(self, opened)
@@ -67,16 +67,11 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
             self,
             args,
             get("executable"),
-            True,
-            (),
+            get("shell", False),
             get("cwd"),
             get("env"),
-            get("shell", False),
             ends,
-            True,
-            -1,
             get("start_new_session", False),
-            -1,
         )
     except BaseException:
         for file in self.stdin, self.stdout, self.stderr:

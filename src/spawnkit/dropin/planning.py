@@ -67,17 +67,17 @@ def command(args: Any, executable: Any, shell: bool) -> tuple[list[Arg], Arg]:
 def pack(
     args: Sequence[Arg],
     executable: Arg,
-    close_fds: bool,
-    pass_fds: Collection[int],
     cwd: Dir | None,
     env: Mapping[Any, Any] | None,
     ends: Ends,
-    restore_signals: bool,
-    umask: int,
     start_new_session: bool,
-    process_group: int,
+    close_fds: bool = True,
+    pass_fds: Collection[int] = (),
+    restore_signals: bool = True,
+    umask: int = -1,
+    process_group: int = -1,
 ) -> bytes:
-    """The plan. Parameters as for Popen; -1: none of `umask`, `process_group`.
+    """The plan. Parameters and defaults as for Popen; -1: none of `umask`, `process_group`.
 
     Raises ValueError, TypeError.
     """

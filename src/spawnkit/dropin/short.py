@@ -239,9 +239,8 @@ def _through(
         ends = streams.open()
         if streams.pump.opened:  # there may be nothing but descriptors that are not ours
             pump = streams.pump
-    plan = planning.pack(
-        argv, executable, True, (), cwd, env, ends, True, -1, get("start_new_session", False), -1
-    )
+    session = get("start_new_session", False)
+    plan = planning.pack(argv, executable, cwd, env, ends, session)
     sys.audit("spawnkit.spawn", executable, argv, cwd, env)
     child = _core.new_child()
     flags = _core.PIDFD_IF_NEEDED if timeout is None else _core.PIDFD

@@ -60,16 +60,16 @@ def execute_child(
             self,
             args,
             executable,
-            close_fds,
-            pass_fds,
+            shell,
             cwd,
             env,
-            shell,
             (p2cread, c2pwrite, errwrite),
-            restore_signals,
-            umask,
             start_new_session,
-            process_group,
+            close_fds=close_fds,
+            pass_fds=pass_fds,
+            restore_signals=restore_signals,
+            umask=umask,
+            process_group=process_group,
         )
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
         return
@@ -128,33 +128,20 @@ def start(
     self: Any,
     args: Any,
     executable: Arg | None,
-    close_fds: bool,
-    pass_fds: Collection[int],
+    shell: bool,
     cwd: Dir | None,
     env: Mapping[Any, Any] | None,
-    shell: bool,
     ends: planning.Ends,
-    restore_signals: bool,
-    umask: int,
     start_new_session: bool,
-    process_group: int,
+    **rare: Any,
 ) -> None:
-    """Starts the program through our engine; the ends of pipes are left open."""
+    """Starts the program through our engine; the ends of pipes are left open.
+
+    rare: those parameters of `planning.pack` that have a default.
+    """
     args, executable = planning.command(args, executable, shell)
     sys.audit("subprocess.Popen", executable, args, cwd, env)
-    plan = planning.pack(
-        args,
-        executable,
-        close_fds,
-        pass_fds,
-        cwd,
-        env,
-        ends,
-        restore_signals,
-        umask,
-        start_new_session,
-        process_group,
-    )
+    plan = planning.pack(args, executable, cwd, env, ends, start_new_session, **rare)
     sys.audit("spawnkit.spawn", executable, args, cwd, env)
     counts.note()
     child = _core.new_child()

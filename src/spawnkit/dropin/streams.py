@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     Three: TypeAlias = tuple[Any, Any, Any]
 
-__all__ = ["INHERITED", "Streams", "are_known"]
+__all__ = ["NOT_GIVEN", "Streams", "are_known"]
 
-INHERITED = (None, None, None)
+NOT_GIVEN = (None, None, None)
 
 
 def are_known(stdin: Any, stdout: Any, stderr: Any) -> bool:
