@@ -119,6 +119,9 @@ static int once(const sk_job *job, int64_t deadline)
     struct timespec left;
     int ready = -ENOTSUP;
 
+    /* The youngest is the last one. */
+    if (sk__spin_on(job->children[job->count - 1], deadline, slots, count))
+        return serve(job, count);
     if (until < 0)
         ready = (int)sk__block(&job->pumps[0]->interrupted, SYS_ppoll, (long)slots, count, 0, 0, 8);
     if (ready == -ENOTSUP) {

@@ -1,5 +1,6 @@
 /* Facts about the calling process and thread that the rest of the core asks for. */
 #include "core.h"
+#include "spin.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -14,6 +15,7 @@ static void forked(void)
     __atomic_add_fetch(&generation, 1, __ATOMIC_RELAXED);
     sk__write_lock_forked();
     sk__home_forked();
+    sk__spin_forked();
 }
 
 static void start_watching(void)

@@ -1,5 +1,6 @@
 /* Feeds a child's stdin and gathers what it writes, in one resumable loop, until all has been said
  * and the child is reaped. */
+#include "spin.h"
 #include "streams.h"
 
 #include <errno.h>
@@ -263,6 +264,26 @@ static int ask_for_end(sk_pump *pump, sk_child *child)
     return serve(pump, child, &end, &what, 1);
 }
 
+struct polled {
+    struct pollfd *fds;
+    unsigned count;
+};
+
+static int poll_now(void *what)
+{
+    const struct polled *polled = what;
+    const struct timespec now = {0, 0};
+
+    return sys_poll(polled->fds, polled->count, &now);
+}
+
+int sk__spin_on(const sk_child *child, int64_t deadline, struct pollfd *fds, unsigned count)
+{
+    struct polled polled = {fds, count};
+
+    return sk__spin(SK_SPIN_END, child->started, deadline, poll_now, &polled) > 0;
+}
+
 /* Waits until something is ready and serves it. SK_OK, or what sk_pump_run returns. */
 static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
 {
@@ -272,6 +293,8 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
     unsigned count = watch(pump, child, fds, what);
     int64_t until = until_asking(pump, child, deadline);
 
+    if (sk__spin_on(child, deadline, fds, count))
+        return serve(pump, child, fds, what, count);
     if (until < 0 && count == 1 && what[0] && what[0] < BELL) {
         ready = block_on_one(pump, what[0]);
         if (ready >= 0)

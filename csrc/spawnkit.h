@@ -377,6 +377,10 @@ typedef struct sk_features {
 
 void sk_probe(sk_features *features);
 
+/* For how long a wait looks for the end of a young child before it sleeps: until the child is so many
+ * nanoseconds old; 0: it sleeps at once. Returns what it was; at first 300,000. */
+int64_t sk_set_spin(int64_t time);
+
 /* The name of a stage (an operation's, or one of SK_AT_…), and an operation's code by its name
  * (-1: none such). The table itself is in plan.h. */
 const char *sk_stage_name(int stage);

@@ -10,6 +10,7 @@
  * can have, or a handle that says it is over. */
 #include "core.h"
 #include "guard.h"
+#include "spin.h"
 
 #include <errno.h>
 #include <string.h>
@@ -258,12 +259,17 @@ static int sleep_a_while(const sk_child *child, int64_t left)
     return found == NOT_YET ? slept : found;
 }
 
-/* Sleeps until the child has ended, a signal came, or the time is up. */
+/* An error is for the call that sleeps to meet: it knows what to do about it. */
+static int has_ended(void *child) { return peek(child) == ENDED; }
+
+/* Waits until the child has ended, a signal came, or the time is up. */
 static int sleep_on(sk_child *child, int64_t deadline)
 {
     struct timespec left;
     int some_left, result;
 
+    if (sk__spin(SK_SPIN_END, child->started, deadline, has_ended, child))
+        return ENDED;
     if (deadline < 0) {
         result = sleep_in_waitid(child);
         if (result != -ENOTSUP)
@@ -303,6 +309,11 @@ static int await_end(sk_child *child, int64_t deadline)
     }
 }
 
+static int has_left(void *launch)
+{
+    return __atomic_load_n(&((struct sk_launch *)launch)->word, __ATOMIC_ACQUIRE) == 0;
+}
+
 /* Waits for the child's own word on its setup. SK_OK: it has been given, one way or the other. */
 static int await_report(sk_child *child, int64_t deadline)
 {
@@ -312,7 +323,9 @@ static int await_report(sk_child *child, int64_t deadline)
         return sk__fork_listen(child, deadline);
     if (!launch)
         return SK_OK;
-    while (__atomic_load_n(&launch->word, __ATOMIC_ACQUIRE)) {
+    if (!has_left(launch))
+        sk__spin(SK_SPIN_SETUP, child->started, deadline, has_left, launch);
+    while (!has_left(launch)) {
         struct timespec left;
         int some_left = sk__time_left(deadline, &left);
         int result;

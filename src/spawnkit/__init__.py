@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .result import Result
     from .shell import shell_command
     from .sinks import each_chunk, each_line, tee
+    from .spinning import set_spin
     from .state import ProcessState, Rusage, WaitStatus
     from .streams import DEVNULL, MEMORY, ORDERED, PIPE, STDOUT
     from .writelock import write_lock
@@ -78,6 +79,7 @@ _HOME = {
     "tee": "sinks",
     "MEMORY": "streams",
     "ORDERED": "streams",
+    "set_spin": "spinning",
     "SysProcAttr": "attributes",
     "ProcAttr": "attributes",
     "RLIM_INFINITY": "attributes",
@@ -152,6 +154,7 @@ __all__ = [
     "look_path",
     "output",
     "run",
+    "set_spin",
     "shell_command",
     "start_process",
     "subreaper",

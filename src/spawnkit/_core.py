@@ -849,6 +849,12 @@ def features() -> dict[str, int]:
     return {name: getattr(found, name) for name, _ in ffi.typeof("sk_features").fields}
 
 
+def set_spin(nanoseconds: int) -> int:
+    """For how long of a child's life a wait stays awake; what it was."""
+    before: int = lib.sk_set_spin(nanoseconds)
+    return before
+
+
 def trim() -> int:
     """Unmaps cached child stacks (256 KiB of address space each) and says how many there were."""
     trimmed: int = lib.sk_trim()

@@ -62,6 +62,7 @@ static const struct name calls[] = {
     {"prlimit64", SYS_prlimit64},
     {"rt_sigaction", SYS_rt_sigaction},
     {"rt_sigprocmask", SYS_rt_sigprocmask},
+    {"sched_yield", SYS_sched_yield},
     {"setpgid", SYS_setpgid},
     {"setrlimit", SYS_setrlimit},
     {"setsid", SYS_setsid},

@@ -33,6 +33,9 @@ from spawnkit import (
 from spawnkit.dropin import planning
 from spawnkit.threads import start_thread
 
+# A wait that is awake never looks as often twice, and the n-th call of a kind is to be the same.
+spawnkit.set_spin(0)
+
 OUTPUT = b"x" * 100 + b"\n"
 
 
@@ -64,6 +67,20 @@ SHELL = "/bin/sh"
 @use
 def plain(place: Place) -> None:
     assert spawnkit.run([SHELL, "-c", "exit 0"], engine=place.engine).state.success
+
+
+@use
+def awake(place: Place) -> None:
+    """Looks a few times before it sleeps."""
+    spawnkit.set_spin(20e-6)
+    try:
+        argv = ["sh", "-c", "exit 7"]
+        with _ended(spawnkit.start_process(SHELL, argv, engine=place.engine)) as child:
+            assert child.wait().exit_code == 7
+        done = spawnkit.run([SHELL, "-c", "echo x"], capture=True, engine=place.engine)
+        assert done.stdout == b"x\n"
+    finally:
+        spawnkit.set_spin(0)
 
 
 @use

@@ -1,0 +1,66 @@
+#include "spin.h"
+
+#include "core.h"
+
+/* So many in vain, one after the other: these children live longer, and from now on only one in
+ * SELDOM is waited for awake, in case that has changed. */
+#define PATIENCE 8
+#define SELDOM 16
+
+#define CROWDED_FOR INT64_C(10000000) /* 10 ms */
+
+static int64_t longest = SK_SPIN;
+static int64_t crowded_until;
+static uint32_t busy;       /* a thread is in here */
+static uint32_t in_vain[2]; /* of each kind, one after the other */
+
+int64_t sk_set_spin(int64_t time) { return __atomic_exchange_n(&longest, time, __ATOMIC_RELAXED); }
+
+static int is_worth_it(int kind)
+{
+    uint32_t count = __atomic_load_n(&in_vain[kind], __ATOMIC_RELAXED);
+
+    if (count < PATIENCE)
+        return 1;
+    __atomic_store_n(&in_vain[kind], count == UINT32_MAX ? PATIENCE : count + 1, __ATOMIC_RELAXED);
+    return count % SELDOM == 0;
+}
+
+static int may_enter(int kind, int64_t now)
+{
+    if (now < __atomic_load_n(&crowded_until, __ATOMIC_RELAXED) || !is_worth_it(kind))
+        return 0;
+    if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) == 0)
+        return 1;
+    __atomic_store_n(&crowded_until, now + CROWDED_FOR, __ATOMIC_RELAXED);
+    return 0;
+}
+
+int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), void *what)
+{
+    int64_t until = started + __atomic_load_n(&longest, __ATOMIC_RELAXED);
+    int64_t now = sk__now();
+    int found = 0;
+
+    if (deadline >= 0 && deadline < until)
+        until = deadline;
+    if (now >= until || !may_enter(kind, now))
+        return 0;
+    while (found == 0 && now < until) {
+        if (sys_sched_yield() < 0)
+            break; /* refused by a seccomp filter: the child might not get a processor at all */
+        found = look(what);
+        now = sk__now();
+    }
+    /* Found too late is in vain: somebody else had the processor meanwhile, and to sleep would have
+     * been no slower. */
+    if (found && now < until)
+        __atomic_store_n(&in_vain[kind], 0, __ATOMIC_RELAXED);
+    else
+        __atomic_add_fetch(&in_vain[kind], 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+    return found;
+}
+
+/* The thread that was in here is not in the new process. */
+void sk__spin_forked(void) { busy = 0; }
