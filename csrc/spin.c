@@ -9,12 +9,17 @@
 
 #define CROWDED_FOR INT64_C(10000000) /* 10 ms */
 
+/* The mask of a thread may change at any time, and nobody is told. */
+#define ASKED_EVERY 64
+
 static int64_t longest = SK_SPIN;
 static int64_t crowded_until;
 static uint32_t busy;       /* a thread is in here */
 static uint32_t in_vain[2]; /* of each kind, one after the other */
 
 int64_t sk_set_spin(int64_t time) { return __atomic_exchange_n(&longest, time, __ATOMIC_RELAXED); }
+
+static void leave(void) { __atomic_store_n(&busy, 0, __ATOMIC_RELEASE); }
 
 static int is_worth_it(int kind)
 {
@@ -26,13 +31,36 @@ static int is_worth_it(int kind)
     return count % SELDOM == 0;
 }
 
+/* Where it may run on one only, that one is busy with the child and has no time to halt. (To give it
+ * up would not even be of use: under autogroup, sched(7), a child in a session of its own is not among
+ * those who are next.) Only for who holds `busy`. */
+static int has_processors(void)
+{
+    static uint32_t calls;
+    static int several;
+    unsigned long mask[1024 / (8 * sizeof(long))];
+    int size, count = 0;
+
+    if (calls++ % ASKED_EVERY == 0) {
+        size = sys_sched_getaffinity(0, sizeof mask, mask);
+        for (int i = 0; i < size / (int)sizeof(long); i++)
+            count += __builtin_popcountl(mask[i]);
+        several = size < 0 || count > 1; /* EINVAL: more than 1,024 */
+    }
+    return several;
+}
+
 static int may_enter(int kind, int64_t now)
 {
     if (now < __atomic_load_n(&crowded_until, __ATOMIC_RELAXED) || !is_worth_it(kind))
         return 0;
-    if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) == 0)
+    if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&crowded_until, now + CROWDED_FOR, __ATOMIC_RELAXED);
+        return 0;
+    }
+    if (has_processors())
         return 1;
-    __atomic_store_n(&crowded_until, now + CROWDED_FOR, __ATOMIC_RELAXED);
+    leave();
     return 0;
 }
 
@@ -58,7 +86,7 @@ int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), v
         __atomic_store_n(&in_vain[kind], 0, __ATOMIC_RELAXED);
     else
         __atomic_add_fetch(&in_vain[kind], 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+    leave();
     return found;
 }
 

@@ -9,7 +9,7 @@
  *
  * What that costs is bounded: only the first moments of a child; only one thread of a process at a
  * time, and none where several start commands side by side, as each is work enough for a processor;
- * and hardly ever where children turn out to live longer. */
+ * never on a single processor; and hardly ever where children turn out to live longer. */
 #ifndef SK_SPIN_H
 #define SK_SPIN_H
 

@@ -182,6 +182,10 @@ SK_INLINE int sys_poll(struct pollfd *fds, unsigned count, const struct timespec
 {
     return (int)SK_SYS(SYS_ppoll, fds, count, timeout, 0, 8);
 }
+SK_INLINE int sys_sched_getaffinity(int pid, size_t size, unsigned long *mask)
+{
+    return (int)SK_SYS(SYS_sched_getaffinity, pid, size, mask, 0, 0);
+}
 SK_INLINE int sys_sched_yield(void) { return (int)SK_SYS(SYS_sched_yield, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_chdir(const char *path) { return (int)SK_SYS(SYS_chdir, path, 0, 0, 0, 0); }
 SK_INLINE int sys_umask(int mask) { return (int)SK_SYS(SYS_umask, mask, 0, 0, 0, 0); }

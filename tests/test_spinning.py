@@ -192,12 +192,25 @@ LONG = "spawnkit.run(['/bin/sleep', '0.02'])"
 STARTED = "c = spawnkit.Cmd('/bin/true'); c.start(); c.wait()"
 
 
+several = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="with one processor no wait is awake, see below"
+)
+
+
+@several
 @pytest.mark.parametrize("start", [RUN, STARTED])
 def test_it_is_awake_only_where_that_was_not_switched_off(start: str) -> None:
     assert yields("spawnkit.set_spin(0.01)", start, 1)[0] > 0
     assert yields("spawnkit.set_spin(0)", start, 5) == [0] * 5
 
 
+def test_it_is_never_awake_on_a_single_processor() -> None:
+    """There is none that could halt: this one is busy with the child."""
+    bind = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    assert yields(bind + "spawnkit.set_spin(0.01)", RUN, 5) == [0] * 5
+
+
+@several
 def test_it_loses_patience_with_long_children_and_comes_back() -> None:
     """Eight in vain; then one of sixteen; and a short one that is found brings it back."""
     counts = yields("spawnkit.set_spin(0.001)", LONG, 8 + 33)
