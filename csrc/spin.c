@@ -1,6 +1,9 @@
 #include "spin.h"
 
 #include "core.h"
+#include "guard.h"
+
+#include <sched.h>
 
 /* So many in vain, one after the other: these children live longer, and from now on only one in
  * SELDOM is waited for awake, in case that has changed. */
@@ -8,9 +11,6 @@
 #define SELDOM 16
 
 #define CROWDED_FOR INT64_C(10000000) /* 10 ms */
-
-/* The mask of a thread may change at any time, and nobody is told. */
-#define ASKED_EVERY 64
 
 static int64_t longest = SK_SPIN;
 static int64_t crowded_until;
@@ -33,22 +33,30 @@ static int is_worth_it(int kind)
 
 /* Where it may run on one only, that one is busy with the child and has no time to halt. (To give it
  * up would not even be of use: under autogroup, sched(7), a child in a session of its own is not among
- * those who are next.) Only for who holds `busy`. */
+ * those who are next.) */
 static int has_processors(void)
 {
-    static uint32_t calls;
-    static int several;
     unsigned long mask[1024 / (8 * sizeof(long))];
-    int size, count = 0;
+    int size = sys_sched_getaffinity(0, sizeof mask, mask), count = 0;
 
-    if (calls++ % ASKED_EVERY == 0) {
-        size = sys_sched_getaffinity(0, sizeof mask, mask);
-        for (int i = 0; i < size / (int)sizeof(long); i++)
-            count += __builtin_popcountl(mask[i]);
-        several = size < 0 || count > 1; /* EINVAL: more than 1,024 */
-    }
-    return several;
+    for (int i = 0; i < size / (int)sizeof(long); i++)
+        count += __builtin_popcountl(mask[i]);
+    return size < 0 || count > 1; /* EINVAL: more than 1,024 */
 }
+
+/* To whom sched_yield(2) gives the processor is a matter of the policy (sched(7)). With a real-time one
+ * only those of the same priority are let by: not a child that begins as an ordinary process
+ * (SCHED_RESET_ON_FORK), and a loop of starts that never sleeps runs into RLIMIT_RTTIME. With
+ * SCHED_DEADLINE it gives up what is left of the period: each look takes one. */
+static int gives_way(void)
+{
+    int policy = sys_sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+
+    return policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE;
+}
+
+/* Both are asked each time: they are the thread's own, and may be changed from outside. */
+static int may_stay_awake(void) { return gives_way() && has_processors(); }
 
 static int may_enter(int kind, int64_t now)
 {
@@ -58,7 +66,7 @@ static int may_enter(int kind, int64_t now)
         __atomic_store_n(&crowded_until, now + CROWDED_FOR, __ATOMIC_RELAXED);
         return 0;
     }
-    if (has_processors())
+    if (may_stay_awake())
         return 1;
     leave();
     return 0;

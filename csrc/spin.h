@@ -9,11 +9,12 @@
  *
  * What that costs is bounded: only the first moments of a child; only one thread of a process at a
  * time, and none where several start commands side by side, as each is work enough for a processor;
- * never on a single processor; and hardly ever where children turn out to live longer. */
+ * never on a single processor, nor under a real-time policy, where the processor cannot be given to
+ * whoever wants it; and hardly ever where children turn out to live longer. */
 #ifndef SK_SPIN_H
 #define SK_SPIN_H
 
-#include <stdint.h>
+#include "sys.h"
 
 #define SK_SPIN INT64_C(300000) /* 0.3 ms of a child's life, in nanoseconds */
 

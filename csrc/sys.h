@@ -186,6 +186,10 @@ SK_INLINE int sys_sched_getaffinity(int pid, size_t size, unsigned long *mask)
 {
     return (int)SK_SYS(SYS_sched_getaffinity, pid, size, mask, 0, 0);
 }
+SK_INLINE int sys_sched_getscheduler(int pid)
+{
+    return (int)SK_SYS(SYS_sched_getscheduler, pid, 0, 0, 0, 0);
+}
 SK_INLINE int sys_sched_yield(void) { return (int)SK_SYS(SYS_sched_yield, 0, 0, 0, 0, 0); }
 SK_INLINE int sys_chdir(const char *path) { return (int)SK_SYS(SYS_chdir, path, 0, 0, 0, 0); }
 SK_INLINE int sys_umask(int mask) { return (int)SK_SYS(SYS_umask, mask, 0, 0, 0, 0); }

@@ -210,6 +210,54 @@ def test_it_is_never_awake_on_a_single_processor() -> None:
     assert yields(bind + "spawnkit.set_spin(0.01)", RUN, 5) == [0] * 5
 
 
+def test_what_it_may_run_on_is_asked_each_time() -> None:
+    """Not once for many: another thread has another mask, and this one's may change."""
+    toggle = "os.sched_setaffinity(0, [min(both)] if len(counts) % 2 else both)\n    "
+    before = "import os; both = os.sched_getaffinity(0); spawnkit.set_spin(0.01)"
+    counts = yields(before, toggle + RUN, 6)
+    assert counts[1::2] == [0, 0, 0]
+    assert [count > 0 for count in counts[::2]] == [len(os.sched_getaffinity(0)) > 1] * 3
+
+
+POLICY = """
+import ctypes, os, struct
+number = {{"x86_64": 314, "aarch64": 274}}[os.uname().machine]  # sched_setattr
+libc = ctypes.CDLL(None, use_errno=True)
+# struct sched_attr: the policy, its flags, nice, priority; runtime, deadline and period in ns
+attr = struct.pack("IIQiI3Q", 48, {policy}, {flags}, 0, {priority}, *{times})
+if libc.syscall(number, 0, attr, 0):
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+"""
+RESET_ON_FORK = 1  # SCHED_FLAG_RESET_ON_FORK
+DEADLINE = 6  # SCHED_DEADLINE
+
+
+@several
+@pytest.mark.parametrize("policy", [os.SCHED_BATCH, os.SCHED_IDLE])
+def test_it_is_awake_under_each_ordinary_policy(policy: int) -> None:
+    code = POLICY.format(policy=policy, flags=RESET_ON_FORK, priority=0, times=[0] * 3)
+    assert yields(code + "spawnkit.set_spin(0.01)", RUN, 1)[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "priority", "times"),
+    [
+        (os.SCHED_FIFO, 1, [0] * 3),
+        (os.SCHED_RR, 1, [0] * 3),
+        (DEADLINE, 0, [5_000_000, 100_000_000, 100_000_000]),
+    ],
+)
+def test_it_is_never_awake_under_a_real_time_policy(
+    policy: int, priority: int, times: list[int]
+) -> None:
+    """There sched_yield lets by its equals only, or sleeps until the next period begins."""
+    code = POLICY.format(policy=policy, flags=RESET_ON_FORK, priority=priority, times=times)
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"the policy cannot be had here: {tried.stderr.splitlines()[-1]}")
+    assert yields(code + "spawnkit.set_spin(0.01)", RUN, 3) == [0] * 3
+
+
 @several
 def test_it_loses_patience_with_long_children_and_comes_back() -> None:
     """Eight in vain; then one of sixteen; and a short one that is found brings it back."""
