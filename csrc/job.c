@@ -117,11 +117,13 @@ static int once(const sk_job *job, int64_t deadline)
     int asking = some_have_to_ask(job);
     int64_t until = asking ? sk__until_asking(deadline) : deadline;
     struct timespec left;
-    int ready = -ENOTSUP;
+    int ready;
 
     /* The youngest is the last one. */
-    if (sk__spin_on(job->children[job->count - 1], deadline, slots, count))
-        return serve(job, count);
+    ready = sk__spin_on(job->children[job->count - 1], deadline, slots, count);
+    if (ready)
+        return ready < 0 ? SK_AGAIN : serve(job, count);
+    ready = -ENOTSUP;
     if (until < 0)
         ready = (int)sk__block(&job->pumps[0]->interrupted, SYS_ppoll, (long)slots, count, 0, 0, 8);
     if (ready == -ENOTSUP) {

@@ -281,7 +281,7 @@ int sk__spin_on(const sk_child *child, int64_t deadline, struct pollfd *fds, uns
 {
     struct polled polled = {fds, count};
 
-    return sk__spin(SK_SPIN_END, child->started, deadline, poll_now, &polled) > 0;
+    return sk__spin(SK_SPIN_END, child->started, deadline, poll_now, &polled);
 }
 
 /* Waits until something is ready and serves it. SK_OK, or what sk_pump_run returns. */
@@ -289,12 +289,14 @@ static int pump_once(sk_pump *pump, sk_child *child, int64_t deadline)
 {
     struct pollfd fds[5];
     struct timespec left;
-    int what[5], ready = -ENOTSUP;
+    int what[5], ready;
     unsigned count = watch(pump, child, fds, what);
     int64_t until = until_asking(pump, child, deadline);
 
-    if (sk__spin_on(child, deadline, fds, count))
-        return serve(pump, child, fds, what, count);
+    ready = sk__spin_on(child, deadline, fds, count);
+    if (ready)
+        return ready < 0 ? SK_AGAIN : serve(pump, child, fds, what, count);
+    ready = -ENOTSUP;
     if (until < 0 && count == 1 && what[0] && what[0] < BELL) {
         ready = block_on_one(pump, what[0]);
         if (ready >= 0)

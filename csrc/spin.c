@@ -3,6 +3,7 @@
 #include "core.h"
 #include "guard.h"
 
+#include <errno.h>
 #include <sched.h>
 
 /* So many in vain, one after the other: these children live longer, and from now on only one in
@@ -45,9 +46,9 @@ static int has_processors(void)
 }
 
 /* To whom sched_yield(2) gives the processor is a matter of the policy (sched(7)). With a real-time one
- * only those of the same priority are let by: not a child that begins as an ordinary process
- * (SCHED_RESET_ON_FORK), and a loop of starts that never sleeps runs into RLIMIT_RTTIME. With
- * SCHED_DEADLINE it gives up what is left of the period: each look takes one. */
+ * only those of the same priority are let by, and not a child that begins as an ordinary process
+ * (SCHED_RESET_ON_FORK). With SCHED_DEADLINE it gives up what is left of the period: each look takes
+ * one. */
 static int gives_way(void)
 {
     int policy = sys_sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
@@ -72,11 +73,20 @@ static int may_enter(int kind, int64_t now)
     return 0;
 }
 
+/* On the main thread: what the caller sleeps in is not interrupted by a signal that came before it, and
+ * its handler would wait for the end of a slice. */
+static int let_handlers_run(void)
+{
+    if (sk__guard_works())
+        sk__guard_arm();
+    return -EINTR;
+}
+
 int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), void *what)
 {
     int64_t until = started + __atomic_load_n(&longest, __ATOMIC_RELAXED);
     int64_t now = sk__now();
-    int found = 0;
+    int found = 0, in_time, looked = 0;
 
     if (deadline >= 0 && deadline < until)
         until = deadline;
@@ -86,16 +96,18 @@ int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), v
         if (sys_sched_yield() < 0)
             break; /* refused by a seccomp filter: the child might not get a processor at all */
         found = look(what);
+        looked = 1;
         now = sk__now();
     }
     /* Found too late is in vain: somebody else had the processor meanwhile, and to sleep would have
      * been no slower. */
-    if (found && now < until)
+    in_time = found > 0 && now < until;
+    if (in_time)
         __atomic_store_n(&in_vain[kind], 0, __ATOMIC_RELAXED);
     else
         __atomic_add_fetch(&in_vain[kind], 1, __ATOMIC_RELAXED);
     leave();
-    return found;
+    return looked && !in_time && sk__main_thread() ? let_handlers_run() : found > 0;
 }
 
 /* The thread that was in here is not in the new process. */

@@ -21,9 +21,11 @@
 /* For what: each has patience of its own. A setup is always short, and says nothing of the end. */
 enum { SK_SPIN_SETUP, SK_SPIN_END };
 
-/* What `look(what)` returned as soon as that was not 0, in the first moments of a child that was
- * started at `started` (sk__now) and before `deadline` (as for sk_wait); else 0, and the caller goes
- * to sleep. A signal does not cut it short, and the guard (guard.h) is no longer armed afterwards. */
+/* 1 as soon as `look(what)` returned more than 0, in the first moments of a child that was started at
+ * `started` (sk__now) and before `deadline` (as for sk_wait). Else 0, and the caller goes to sleep; or
+ * on the main thread -EINTR: back to the interpreter (SK_AGAIN), as a signal may have come meanwhile.
+ * The guard (guard.h) is armed then. `look` returning less than 0 is for the call that sleeps to meet:
+ * that knows what to do about it. */
 int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), void *what);
 
 void sk__spin_forked(void);

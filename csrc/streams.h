@@ -41,7 +41,7 @@ int sk__answer_bell(const sk_pump *pump); /* SK_WOKEN */
 /* The deadline, or sooner the time to ask for the end of a child that has no pidfd. */
 int64_t sk__until_asking(int64_t deadline);
 
-/* sk__spin on streams and ends: 1 as soon as one is ready. */
+/* sk__spin on streams and ends: 1 as soon as one is ready, 0, or -EINTR. */
 int sk__spin_on(const sk_child *child, int64_t deadline, struct pollfd *fds, unsigned count);
 
 /* Every so many rounds of a loop in which something is always ready: is the time over, or has the

@@ -259,7 +259,6 @@ static int sleep_a_while(const sk_child *child, int64_t left)
     return found == NOT_YET ? slept : found;
 }
 
-/* An error is for the call that sleeps to meet: it knows what to do about it. */
 static int has_ended(void *child) { return peek(child) == ENDED; }
 
 /* Waits until the child has ended, a signal came, or the time is up. */
@@ -268,8 +267,9 @@ static int sleep_on(sk_child *child, int64_t deadline)
     struct timespec left;
     int some_left, result;
 
-    if (sk__spin(SK_SPIN_END, child->started, deadline, has_ended, child))
-        return ENDED;
+    result = sk__spin(SK_SPIN_END, child->started, deadline, has_ended, child);
+    if (result)
+        return result < 0 ? SK_AGAIN : ENDED;
     if (deadline < 0) {
         result = sleep_in_waitid(child);
         if (result != -ENOTSUP)
@@ -323,8 +323,9 @@ static int await_report(sk_child *child, int64_t deadline)
         return sk__fork_listen(child, deadline);
     if (!launch)
         return SK_OK;
-    if (!has_left(launch))
-        sk__spin(SK_SPIN_SETUP, child->started, deadline, has_left, launch);
+    if (!has_left(launch) &&
+        sk__spin(SK_SPIN_SETUP, child->started, deadline, has_left, launch) < 0)
+        return SK_AGAIN;
     while (!has_left(launch)) {
         struct timespec left;
         int some_left = sk__time_left(deadline, &left);

@@ -153,6 +153,26 @@ def test_where_the_processor_cannot_be_given_up(children: Children) -> None:
     assert (done.returncode, done.stdout) == (0, "b'x\\n'\n"), done.stderr
 
 
+several = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="with one processor no wait is awake, see below"
+)
+
+
+def with_faults(code: str, *arguments: str) -> str:
+    """What a program prints where the core notes its calls."""
+    if not FAULTS.exists():
+        pytest.skip("the package was not built with faults in it (make test does that)")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(FAULTS)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 COUNTED = """
 import ctypes, spawnkit, sys
 from spawnkit._native import ffi, lib
@@ -173,28 +193,80 @@ YIELDS = {"x86_64": 24, "aarch64": 124}  # the number of sched_yield
 
 def yields(before: str, start: str, times: int) -> list[int]:
     """How often each start gave up the processor, counted by the core."""
-    if not FAULTS.exists():
-        pytest.skip("the package was not built with faults in it (make test does that)")
     code = COUNTED.format(start=start, yields=YIELDS[os.uname().machine])
-    done = subprocess.run(
-        [sys.executable, "-c", code, before, str(times)],
-        env={**os.environ, "PYTHONPATH": str(FAULTS)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return [int(count) for count in done.stdout.strip("[]\n").split(",")]
+    counts = with_faults(code, before, str(times)).strip("[]\n").split(",")
+    return [int(count) for count in counts]
+
+
+BACK = """
+import spawnkit, sys
+from spawnkit import _core
+from spawnkit._native import ffi, lib
+
+SLEEPS = {sleeps}
+numbers = ffi.new("int[]", lib.SK_FAULT_LOG)
+seen = []
+
+
+def noted(call):
+    def call_and_note(*arguments):
+        lib.sk_fault_arm(0x7FFFFFFF, 0, 1, 1)
+        result = call(*arguments)
+        lib.sk_fault_disarm()
+        made = lib.sk_fault_calls(numbers, lib.SK_FAULT_LOG)
+        if made <= lib.SK_FAULT_LOG:
+            calls = ffi.unpack(numbers, made)
+            if {yields} in calls:
+                last = len(calls) - 1 - calls[::-1].index({yields})
+                seen.append((result == lib.SK_AGAIN, sum(n in SLEEPS for n in calls[last:])))
+        return result
+
+    return call_and_note
+
+
+class Lib:
+    def __getattr__(self, name):
+        return getattr(lib, name)
+
+
+_core.lib = Lib()
+_core.lib.sk_job_run = noted(lib.sk_job_run)
+_core._wait, _core._pump_run = noted(lib.sk_wait), noted(lib.sk_pump_run)
+Cmd, start = spawnkit.Cmd, spawnkit.start_process
+spawnkit.set_spin(0.001)
+for _ in range(50):  # on a busy machine a child may be too old to be waited for awake
+    if len(seen) < 3:
+        {start}
+print(*[f"{{again:d}}{{sleeps}}" for again, sleeps in seen])
+"""
+
+
+@several
+@pytest.mark.parametrize(
+    ("start", "looks"),
+    [
+        ("start('/bin/sleep', ['sleep', '0.05']).wait(5)", 0),
+        ("start('/bin/sleep', ['sleep', '0.05']).wait()", 0),
+        ("spawnkit.run(['/bin/sleep', '0.05'], capture=True, timeout=5)", 1),
+        ("(Cmd('/bin/sleep', '0.05') | Cmd('/bin/sleep', '0.05')).run(5)", 1),
+    ],
+    ids=["timed", "untimed", "captured", "pipeline"],
+)
+def test_it_goes_back_to_the_interpreter_before_it_sleeps(start: str, looks: int) -> None:
+    """Or a signal that came while it was awake would interrupt nothing, and its handler wait.
+
+    looks: what the last look is itself of the calls that could sleep.
+    """
+    machine = os.uname().machine
+    sleeps = {"x86_64": (271, 202), "aarch64": (73, 98)}[machine]  # ppoll, futex
+    seen = with_faults(BACK.format(start=start, yields=YIELDS[machine], sleeps=sleeps)).split()
+    assert len(seen) >= 3  # it was awake at all
+    assert set(seen) == {f"1{looks}"}  # each time: again, and no call after the last look
 
 
 RUN = "spawnkit.run(['/bin/true'])"
 LONG = "spawnkit.run(['/bin/sleep', '0.02'])"
 STARTED = "c = spawnkit.Cmd('/bin/true'); c.start(); c.wait()"
-
-
-several = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2, reason="with one processor no wait is awake, see below"
-)
 
 
 @several
