@@ -216,9 +216,17 @@ static void blame(sk_child *child, const struct sk_launch *launch, int error)
 
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
-    int result = needs_home(launch) ? sk__clone_at_home(child, launch, engine, want_pidfd)
-                                    : sk__clone_here(child, launch, engine, want_pidfd);
+    int at_home = needs_home(launch), result;
 
+    if (at_home) {
+        result = sk__home();
+        if (result < 0) {
+            child->stage = SK_AT_THREAD; /* EINVAL says nothing of namespaces then */
+            return result;
+        }
+    }
+    result = at_home ? sk__clone_at_home(child, launch, engine, want_pidfd)
+                     : sk__clone_here(child, launch, engine, want_pidfd);
     if (result < 0)
         blame(child, launch, result);
     return result;

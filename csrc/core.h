@@ -47,7 +47,9 @@ void sk__write_lock_forked(void);
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 int sk__clone_here(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 
-/* The same in a thread that lives as long as the process (home.c). */
+/* The same in a thread that lives as long as the process (home.c). First sk__home, which makes it: 0, or
+ * a negative errno where it cannot be had. */
+int sk__home(void);
 int sk__clone_at_home(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd);
 void sk__home_forked(void);
 

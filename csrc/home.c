@@ -107,7 +107,7 @@ static int make(void)
     return -error;
 }
 
-static int be_there(void)
+int sk__home(void)
 {
     int result = 0;
 
@@ -125,10 +125,7 @@ static int be_there(void)
 int sk__clone_at_home(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
     struct job job = {child, launch, engine, want_pidfd, 0, 0, NULL};
-    int result = be_there();
 
-    if (result < 0)
-        return result;
     if (engine == SK_VFORK_WAITING)
         job.engine = SK_VFORK;
     job.next = __atomic_load_n(&jobs, __ATOMIC_RELAXED);

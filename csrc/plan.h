@@ -80,6 +80,7 @@ enum sk_operation {
     /* Stages that are no operation. */
     SK_AT_PLAN = 100, /* the plan itself is malformed */
     SK_AT_MEMORY,     /* the child's stack */
+    SK_AT_THREAD,     /* the thread that is to make the process (home.c) */
     SK_AT_CLONE,      /* making the process */
     SK_AT_PIPE,       /* the pipe for its reports */
     SK_AT_START,      /* it exists and has done nothing yet */

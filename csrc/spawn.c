@@ -29,6 +29,8 @@ const char *sk_stage_name(int stage)
         return "plan";
     case SK_AT_MEMORY:
         return "memory";
+    case SK_AT_THREAD:
+        return "thread";
     case SK_AT_CLONE:
         return "clone";
     case SK_AT_PIPE:

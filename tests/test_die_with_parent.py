@@ -286,7 +286,7 @@ def test_one_thread_is_started_when_it_is_needed_and_takes_no_signals(isolate: I
     assert isolate(_looks_at_the_thread, oracle=False) == [0, 2**64 - 1 - free]
 
 
-def _has_no_thread_to_be_had(rules: str, library: str, engine: str) -> Any:
+def _has_no_thread_to_be_had(rules: str, library: str, engine: str, spaces: list[str]) -> Any:
     import spawnkit
     from support.inside import install
     from support.workers import in_a_thread
@@ -295,10 +295,11 @@ def _has_no_thread_to_be_had(rules: str, library: str, engine: str) -> Any:
 
     def refused() -> Any:
         install(rules, library)  # on this thread alone
+        asked = attr.replace(namespaces=spaces)
         try:
-            spawnkit.run(["/bin/true"], attr=attr, engine=engine)
+            spawnkit.run(["/bin/true"], attr=asked, engine=engine)
         except spawnkit.SpawnError as error:
-            return [error.errno, error.stage]
+            return [error.errno, error.stage, error.item]
 
     def run() -> int:
         return spawnkit.run(["/bin/true"], attr=attr, engine=engine).state.exit_code
@@ -306,11 +307,17 @@ def _has_no_thread_to_be_had(rules: str, library: str, engine: str) -> Any:
     return [in_a_thread(refused), in_a_thread(run)]
 
 
-def test_no_thread_to_be_had(engine: str, isolate: Isolate, children: Children) -> None:
-    """An error; and the next one that asks tries again."""
-    rules = "clone3:ENOSYS,clone[0&0x10000]:EAGAIN"  # CLONE_THREAD
-    outcome = isolate(_has_no_thread_to_be_had, rules, children("deny.so"), engine, oracle=False)
-    assert outcome == [[errno.EAGAIN, "clone"], 0]
+@pytest.mark.parametrize("error", ["EAGAIN", "EPERM", "EINVAL"])
+@pytest.mark.parametrize("spaces", [[], ["pid"]], ids=["plain", "namespaces"])
+def test_no_thread_to_be_had(
+    engine: str, error: str, spaces: list[str], isolate: Isolate, children: Children
+) -> None:
+    """An error, and not that of the namespaces; and the next one that asks tries again."""
+    rules = f"clone3:ENOSYS,clone[0&0x10000]:{error}"  # CLONE_THREAD
+    outcome = isolate(
+        _has_no_thread_to_be_had, rules, children("deny.so"), engine, spaces, oracle=False
+    )
+    assert outcome == [[getattr(errno, error), "thread", "thread for '/bin/true'"], 0]
 
 
 def _forks(program: str, engine: str, in_worker: bool) -> Any:

@@ -433,6 +433,43 @@ def test_where_unshare_has_put_our_children_elsewhere(engine: str, isolate: Isol
     assert isolate(_in_an_unshared_one, engine, oracle=False) == "1\n"
 
 
+def _dying_from_an_unshared_worker(engine: str, spaces: list[str]) -> list[Any]:
+    import ctypes
+
+    import spawnkit
+    from support.workers import in_a_thread
+
+    attr = spawnkit.SysProcAttr(die_with_parent=True)
+
+    def unshared() -> list[Any]:
+        assert ctypes.CDLL(None).unshare(0x20000000) == 0
+        try:
+            spawnkit.run(["/bin/true"], attr=attr.replace(namespaces=spaces), engine=engine)
+        except spawnkit.SpawnError as error:
+            return [error.errno, error.stage, error.item, error.hint]
+        return ["it has run"]
+
+    def plain() -> int:
+        return spawnkit.run(["/bin/true"], attr=attr, engine=engine).state.exit_code
+
+    return [in_a_thread(unshared), in_a_thread(plain)]
+
+
+@ours
+@made
+@pytest.mark.parametrize("spaces", [[], ["pid"]], ids=["plain", "namespaces"])
+def test_a_thread_that_cannot_make_the_one_it_needs(
+    engine: str, spaces: list[str], isolate: Isolate
+) -> None:
+    """The kernel itself refuses; another thread still makes it."""
+    (number, stage, item, hint), status = isolate(
+        _dying_from_an_unshared_worker, engine, spaces, oracle=False
+    )
+    assert (number, stage, item) == (errno.EINVAL, "thread", "thread for '/bin/true'")
+    assert hint.startswith("the calling thread has unshared its PID namespace")
+    assert status == 0
+
+
 @made
 def test_process_1_of_an_unshared_one_is_the_first_program() -> None:
     """Nothing that the core tries out before it: the namespace ends with its process 1. The second

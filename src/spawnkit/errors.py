@@ -80,8 +80,9 @@ class SpawnError(Error, OSError):
 
     It is also the built-in class of its errno (`FileNotFoundError`, `PermissionError`, …).
 
-    stage: what was being done: "lookpath", "pipe", "memory", "clone", an operation's stage
-        ("chdir", "descriptors", "rlimit", …), or "exec".
+    stage: what was being done: "lookpath", "pipe", "memory", "thread" (that makes children which
+        die with us), "clone", an operation's stage ("chdir", "descriptors", "rlimit", …), or
+        "exec".
     item: that step and the thing it was done to, such as "chdir '/nope'" or "fd 7 → 3".
     errno: as the system call gave it; None when no call failed but the child died.
     filename: the path concerned, else None.

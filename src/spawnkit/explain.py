@@ -42,6 +42,13 @@ _OF_NAMESPACES: dict[int | None, str] = {
     errno.EUSERS: "32 are in one another already",
 }
 
+# pthread_create(3), clone(2): EINVAL of CLONE_THREAD.
+_OF_THREADS: dict[int | None, str] = {
+    errno.EINVAL: "the calling thread has unshared its PID namespace, and such a one makes no "
+    "threads; a child that dies with the process needs one",
+    errno.EAGAIN: "a limit on processes is reached, or there is no memory for its stack",
+}
+
 # getppid(2) says 0 of a parent in another PID namespace, and /proc is asked.
 _OF_PARENTS: dict[int | None, str] = {
     errno.ESRCH: "its parent is in another PID namespace, and /proc is not of that one",
@@ -76,6 +83,8 @@ def explain(
                 hint = "the limit on processes, RLIMIT_NPROC, is reached"
         elif name == "cgroup":
             hint = _OF_CGROUPS.get(number, "")
+        elif name == "thread":
+            hint = _OF_THREADS.get(number, "")
         elif name == "namespaces":
             hint = _OF_NAMESPACES.get(number, "")
         elif name == "pdeathsig":
