@@ -489,6 +489,80 @@ def test_process_1_of_an_unshared_one_is_the_first_program() -> None:
     assert (result.stdout, result.stderr) == ("1 True\n3\n", "")
 
 
+def _after_process_1(engine: str, spaces: list[str]) -> list[Any]:
+    """Says what comes of a second one. The first one's end is the namespace's."""
+    import ctypes
+
+    import spawnkit
+
+    assert ctypes.CDLL(None).unshare(0x20000000) == 0
+    first = spawnkit.output(["sh", "-c", "echo $$"])
+    attr = spawnkit.SysProcAttr(namespaces=spaces)
+    try:
+        spawnkit.run(["/bin/true"], attr=attr, engine=engine)
+    except spawnkit.SpawnError as error:
+        return [first == b"1\n", error.errno, error.stage, error.hint]
+    return [first == b"1\n", "it has run"]
+
+
+@made
+def test_no_memory_means_that_an_unshared_one_has_ended(engine: str, isolate: Isolate) -> None:
+    said = isolate(_after_process_1, engine, [], oracle=False)
+    hint = (
+        "the calling thread's children are in another PID namespace (unshare(2)), which takes "
+        "nobody once its process 1 has ended"
+    )
+    stage = "posix_spawn" if engine == "posix_spawn" else "clone"
+    assert said == [True, errno.ENOMEM, stage, hint]
+
+
+def _has_no_memory(rules: str, library: str, engine: str) -> list[Any]:
+    import ctypes
+
+    import spawnkit
+    from support.inside import install
+    from support.workers import in_a_thread
+
+    def hint(dies: bool) -> list[Any]:
+        attr = spawnkit.SysProcAttr(die_with_parent=dies)
+        try:
+            spawnkit.run(["/bin/true"], attr=attr, engine=engine)
+        except spawnkit.SpawnError as error:
+            return [error.errno, error.stage, error.hint != ""]
+        return ["it has run"]
+
+    def refused() -> list[Any]:
+        install(rules, library)  # on this thread, and on the one that it starts
+        return [hint(False), hint(True)]
+
+    def unshared() -> list[Any]:
+        assert ctypes.CDLL(None).unshare(0x20000000) == 0
+        spawnkit.run(["true"])
+        return [hint(False), hint(True)]
+
+    return [in_a_thread(refused), in_a_thread(unshared)]
+
+
+@ours
+@made
+def test_no_memory_elsewhere_is_no_memory(
+    engine: str, isolate: Isolate, children: Children
+) -> None:
+    """The thread that makes children which die with us is in our own namespace, whoever asks it."""
+    rules = "clone3:ENOSYS,clone[0&0x10000=0]:ENOMEM"  # without CLONE_THREAD
+    no_memory, ended = [errno.ENOMEM, "clone", False], [errno.ENOMEM, "clone", True]
+    said = isolate(_has_no_memory, rules, children("deny.so"), engine, oracle=False)
+    assert said == [[no_memory, no_memory], [ended, no_memory]]
+
+
+@ours
+@made
+def test_an_unshared_one_takes_no_other_inside(engine: str, isolate: Isolate) -> None:
+    said = isolate(_after_process_1, engine, ["pid"], oracle=False)
+    hint = "the calling thread's children are in another one already (unshare(2))"
+    assert said == [True, errno.EINVAL, "namespaces", hint]
+
+
 # ---- kill ---------------------------------------------------------------------------------------
 
 

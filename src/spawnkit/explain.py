@@ -81,12 +81,18 @@ def explain(
                 hint = too_big(program, *_arguments(plan), _stack_limit(plan))
             elif number == errno.EAGAIN and name == "exec":
                 hint = "the limit on processes, RLIMIT_NPROC, is reached"
+            elif number == errno.ENOMEM and name == "posix_spawn":
+                hint = _of_no_memory(plan)
+        elif name == "clone" and number == errno.ENOMEM:
+            hint = _of_no_memory(plan)
         elif name == "cgroup":
             hint = _OF_CGROUPS.get(number, "")
         elif name == "thread":
             hint = _OF_THREADS.get(number, "")
         elif name == "namespaces":
             hint = _OF_NAMESPACES.get(number, "")
+            if number == errno.EINVAL and _goes_elsewhere(plan) is not None:
+                hint = "the calling thread's children are in another one already (unshare(2))"
         elif name == "pdeathsig":
             hint = _OF_PARENTS.get(number, "")  # were it gone nobody would read this
         elif (
@@ -104,6 +110,28 @@ def explain(
         # explained must come out all the same.
         return item, filename, ""
     return item, filename, hint
+
+
+def _of_no_memory(plan: bytes) -> str:
+    # pid_namespaces(7): ENOMEM says this too. A namespace without process 1 is told by no link.
+    if _goes_elsewhere(plan):
+        return (
+            "the calling thread's children are in another PID namespace (unshare(2)), which takes "
+            "nobody once its process 1 has ended"
+        )
+    return ""
+
+
+def _goes_elsewhere(plan: bytes) -> str | None:
+    """Into which PID namespace, if that is not ours; for the rest see the function it asks."""
+    from _thread import get_native_id
+
+    from .proctable import pid_namespace_for_children
+
+    dies = any(code == _ops.PDEATHSIG for code, *_ in _operations(plan))
+    if dies and get_native_id() != os.getpid():
+        return None  # made by the thread of home.c, which has unshared nothing
+    return pid_namespace_for_children()
 
 
 def _of_descriptor(plan: bytes, number: int) -> str:

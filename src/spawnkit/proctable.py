@@ -136,6 +136,23 @@ def pid_namespace_of(pid: int) -> str:
         return ""
 
 
+def pid_namespace_for_children() -> str | None:
+    """Where the calling thread's next child will be (unshare(2), setns(2)); "": in a new one, where
+    nobody is yet. None: where we are, or /proc does not tell (namespaces(7), Linux 4.12).
+    """
+    directory = f"{_PROC}/thread-self/ns"
+    try:
+        ours = os.readlink(f"{directory}/pid")
+        os.lstat(f"{directory}/pid_for_children")
+    except OSError:
+        return None
+    try:
+        theirs = os.readlink(f"{directory}/pid_for_children")
+    except OSError:
+        return ""
+    return None if theirs == ours else theirs
+
+
 def describe(pid: int, streams: tuple[str, ...] = ()) -> OtherProcess:
     """Its pid and command."""
     words = _read(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ")

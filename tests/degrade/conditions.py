@@ -336,6 +336,8 @@ NO_PIDFD = {
 
 WHO_IS_THERE = "who belongs to a command, and who holds a pipe, is looked up in /proc"
 
+WHERE_CHILDREN_GO = "that a thread's children are in another PID namespace is looked up in /proc"
+
 WHOSE_CHILD = "whose child it is in a PID namespace is looked up in /proc"
 
 NO_PROC = {
@@ -388,6 +390,8 @@ NO_PROC = {
     "test_namespaces.py::test_a_parent_killed_*": WHOSE_CHILD,
     "test_namespaces.py::test_a_proc_that_tells_*": WHOSE_CHILD,
     "test_namespaces.py::test_where_unshare_*": WHOSE_CHILD,
+    "test_namespaces.py::test_no_memory_*": WHERE_CHILDREN_GO,
+    "test_namespaces.py::test_an_unshared_one_takes_*": WHERE_CHILDREN_GO,
     "test_namespaces.py::test_also_where_its_parent_*": WHOSE_CHILD,
     "test_pipeline.py::test_all_stages_are_in_one_group_*": "the stages look into /proc themselves",
     "test_capture_ordered.py::test_dev_stdout_*": "/dev/stdout is a link into /proc",
