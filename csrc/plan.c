@@ -30,6 +30,9 @@ int sk__plan_check(const void *data, size_t size, uint64_t *codes)
         /* Any other flag of clone(2) would be let through to it: CLONE_THREAD, for one. */
         if (op[i].code == SK_OP_NAMESPACES && (op[i].x & ~KNOWN_NAMESPACES))
             return -1;
+        /* Cut to the child's width it would be another range; and of none, nothing is closed. */
+        if (op[i].code == SK_OP_CLOSE_RANGE && (op[i].x > op[i].y || op[i].y > UINT32_MAX))
+            return -1;
         masks += op[i].code == SK_OP_SIG_MASK;
         spaces += op[i].code == SK_OP_NAMESPACES;
         *codes |= UINT64_C(1) << op[i].code;

@@ -63,7 +63,7 @@ struct sk_op {
     OP(PARK,        "park",        "descriptors", SK_ON_ALL)  /* a from, b its name in a later dup */ \
     OP(KEEP,        "keep",        "descriptors", SK_ON_ALL)  /* a: clear close-on-exec */         \
     OP(CLOSE,       "close",       "descriptors", SK_ON_ALL)  /* a */                              \
-    OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last */                \
+    OP(CLOSE_RANGE, "close_range", "close",       SK_ON_ALL)  /* x first, y last: unsigned */      \
     OP(SIG_DEFAULT, "sig_default", "signals",     SK_ON_ALL)  /* x: bit n-1 is signal n */         \
     OP(SIG_IGNORE,  "sig_ignore",  "signals",     SK_ON_OURS) /* x likewise */                     \
     OP(EXECVP,      "execvp",      "execvp",      SK_ON_ALL)  /* the paths are tried as by execvp(3) */ \

@@ -11,7 +11,7 @@ from spawnkit import SpawnError, SysProcAttr, _core, _ops, plan
 from spawnkit.plan import _HEADER as HEADER
 
 MAGIC, SIZE, OP_COUNT, STRINGS, PATH_COUNT, ARGV_COUNT, ENV_COUNT, EXEC_FD = range(8)
-CODE, TEXT, X = 0, 4, 5
+CODE, TEXT, X, Y = 0, 4, 5, 6
 MANY = 2**32 - 1
 
 FOR_A_CHILD = plan.pack(b"/bin/true", b"true\0", 1, (b"A=1\0", 1), dir=b"/")
@@ -78,6 +78,13 @@ CHILDS = {
     "a flag of clone that is no namespace": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 0x10000),
     "a flag that clone has not": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 2**63),
     "a signal at the child's end": operation(IN_A_NAMESPACE, _ops.NAMESPACES, X, 0x20000009),
+    # It closes from 3 to the end.
+    "a range from beyond the numbers": operation(FOR_A_CHILD, _ops.CLOSE_RANGE, X, 2**32 + 3),
+    "a range to beyond the numbers": operation(FOR_A_CHILD, _ops.CLOSE_RANGE, Y, 2**32),
+    "a range beyond them": operation(
+        operation(FOR_A_CHILD, _ops.CLOSE_RANGE, X, 2**32), _ops.CLOSE_RANGE, Y, 2**32 + 5
+    ),
+    "a range that ends before it begins": operation(FOR_A_CHILD, _ops.CLOSE_RANGE, Y, 2),
     "namespaces twice": operation(IN_A_NAMESPACE, _ops.SIG_DEFAULT, CODE, _ops.NAMESPACES),
 }
 OURS = {

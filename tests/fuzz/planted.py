@@ -42,6 +42,10 @@ DEFECTS = (
     Defect("plans", "plan.c", "op[i].text >= size ||", "op[i].text > size ||"),
     # Strings that are counted once too often.
     Defect("plans", "plan.c", "strings == wanted ? 0 : -1", "strings + 1 >= wanted ? 0 : -1"),
+    # A range of descriptors that is another one in the child.
+    Defect("plans", "plan.c", "op[i].x > op[i].y || op[i].y > UINT32_MAX", "op[i].x > op[i].y"),
+    # One that is none.
+    Defect("plans", "plan.c", "op[i].x > op[i].y || op[i].y > UINT32_MAX", "op[i].x > UINT32_MAX"),
     # A plan that says it is longer than it is.
     Defect("plans", "plan.c", "plan->size != size || ", ""),
     # A failure is passed over.
