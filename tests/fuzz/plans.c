@@ -279,25 +279,32 @@ static long failure(const struct sk_op *op, long number)
     return op->b == 1 ? 2 : 1;
 }
 
+/* What an open gives: which file it is has been looked at, but for the list of descriptors. */
+static long opened(long directory, const char *path)
+{
+    switch (launch->report.stage) {
+    case SK_OP_CGROUP:
+        return directory == AT_FDCWD ? 1000 : 1001;
+    case SK_OP_PDEATHSIG:
+        return 1000;
+    }
+    listings = 0;
+    expect(strcmp(path, "/proc/self/fd") == 0, "another directory");
+    return no_range == 2 ? -ENOENT : 1000;
+}
+
 static long answer(long number, long a, long b, long c, long d)
 {
     if (number == SYS_prlimit64 && d)
         *(struct sk_rlimit *)d = (struct sk_rlimit){16, 20};
-    if (number == SYS_openat && launch->report.stage == SK_OP_CGROUP)
-        return a == AT_FDCWD ? 1000 : 1001;
-    if (number == SYS_openat && launch->report.stage == SK_OP_PDEATHSIG)
-        return 1000;
+    if (number == SYS_openat)
+        return opened(a, (const char *)b);
     if (number == SYS_fcntl && b == F_DUPFD_CLOEXEC)
         return PARKED_AT;
     if (number == SYS_read) {
         expect(c > 64,
                "a buffer that is too short"); /* two pids and a name that is as bad as can be */
         return sprintf((char *)b, "4194304 (a) S 1 (b)\n)) S %d 4194304", launch->ops[last_op].b);
-    }
-    if (number == SYS_openat) {
-        listings = 0;
-        expect(strcmp((const char *)b, "/proc/self/fd") == 0, "another directory");
-        return no_range == 2 ? -ENOENT : 1000;
     }
     if (number == SYS_getdents64) {
         /* Two descriptors and the directory itself, once; then it is empty. */
