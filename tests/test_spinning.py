@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -291,6 +292,15 @@ def test_what_it_may_run_on_is_asked_each_time() -> None:
     assert [count > 0 for count in counts[::2]] == [len(os.sched_getaffinity(0)) > 1] * 3
 
 
+def test_it_is_never_awake_for_a_child_that_has_yet_to_be_started() -> None:
+    """So it looks after setns(2) into a time namespace with an earlier clock: for days, maybe."""
+    before = "import atexit, contextlib; spawnkit.set_spin(0.01)\n"
+    before += "p = spawnkit.start_process('/bin/sleep', ['sleep', '0.1'])\n"
+    before += "p._child.started += 10**15; atexit.register(p.wait)"
+    wait = "with contextlib.suppress(spawnkit.TimeoutExpired): p.wait(0.001)"
+    assert yields(before, wait, 3) == [0] * 3
+
+
 POLICY = """
 import ctypes, os, struct
 number = {{"x86_64": 314, "aarch64": 274}}[os.uname().machine]  # sched_setattr
@@ -333,9 +343,13 @@ def test_it_is_never_awake_under_a_real_time_policy(
 @several
 def test_it_loses_patience_with_long_children_and_comes_back() -> None:
     """Eight in vain; then one of sixteen; and a short one that is found brings it back."""
-    counts = yields("spawnkit.set_spin(0.001)", LONG, 8 + 33)
-    assert all(counts[:8])
-    assert 1 <= sum(count > 0 for count in counts[8:]) <= 3
+    counts = yields("spawnkit.set_spin(0.003)", LONG, 8 + 64)
+    awake = [n for n, count in enumerate(counts) if count]
+    assert awake[:8] == [*range(8)]
+    seldom = [b - a for a, b in itertools.pairwise(awake[8:])]
+    # On a busy machine a child may be too old to be waited for awake, and then it does not count.
+    assert seldom
+    assert min(seldom) >= 16
     forgiven = "spawnkit.set_spin(0.001)\nfor _ in range(20): " + LONG
     forgiven += "\nspawnkit.set_spin(0.01)\nfor _ in range(40): " + RUN
     forgiven += "\nspawnkit.set_spin(0.001)"
