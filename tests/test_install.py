@@ -606,6 +606,7 @@ def _posix_spawn(ours: bool) -> list[object]:
         tried("posix_spawn", "/bin/sh", ["sh", 5])
         tried("posix_spawn", "/bin/sh", ["sh", "\0"])
         tried("posix_spawn", "/bin/sh", ["sh"], {"A=": "x"})
+        tried("posix_spawn", "/bin/sh", ["sh"], {"": "x"})
         tried("posix_spawn", "/bin/sh", ["sh"], 5)
         tried("posix_spawn", "/bin/sh", ["sh"], file_actions=[(77, 1)])
         tried("posix_spawn", "/bin/sh", ["sh"], file_actions=[(close, -1)])
@@ -627,6 +628,93 @@ def _posix_spawn(ours: bool) -> list[object]:
 
         said.append(stats().standard)
     return said
+
+
+def _parameters(ours: bool) -> list[object]:
+    """What each of many parameters comes to: a status and what the child has, or an exception."""
+    import contextlib
+    import os
+    import resource
+    import warnings
+
+    import spawnkit
+    from support.proc import PROC
+
+    class Index:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def __index__(self) -> int:
+            return self.value
+
+    class Tuple(tuple):  # type: ignore[type-arg]
+        pass
+
+    class Falsy(list):  # type: ignore[type-arg]
+        def __bool__(self) -> bool:
+            return False
+
+    write = os.memfd_create("report")
+    report = (
+        f"cd {PROC}; exec 2>&-; ls -l self/fd >&9; grep -E 'Sig(Ign|Blk)' self/status >&9; exit 4"
+    )
+    env = {"PATH": os.environ["PATH"]}
+    dup, close = os.POSIX_SPAWN_DUP2, os.POSIX_SPAWN_CLOSE
+    out, limit = (dup, write, 9), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    said: list[object] = []
+
+    def tried(**options: object) -> None:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                pid = os.posix_spawn("/bin/sh", ["sh", "-c", report], env, **options)  # type: ignore[arg-type]
+            except Exception as error:
+                said.append([type(error).__name__, str(error), getattr(error, "filename", None)])
+            else:
+                said.append(os.waitpid(pid, 0)[1])
+        said.extend(str(warning.message) for warning in warned)
+
+    with spawnkit.install(posix_spawn=True) if ours else contextlib.nullcontext():
+        for action in (
+            *([close, 7], (), "ab", 5, None, Tuple((close, 7)), (close,), (close, 7, 8), (dup, 1)),
+            *((dup, 1, 7, 8), (float(close), 7), (True, 7), (Index(close), 7), (None, 7)),
+        ):
+            tried(file_actions=[out, action])
+        numbers = [7, limit - 1, limit, limit + 1, 2**31 - 1, 2**31, 2**70, -1, True, Index(7)]
+        for number in (*numbers, 7.0, "7", None):
+            tried(file_actions=[out, (close, number)])
+            tried(file_actions=[out, (dup, 1, number)])
+            tried(file_actions=[out, (dup, number, 7)])
+            if hasattr(os, "POSIX_SPAWN_CLOSEFROM"):
+                tried(file_actions=[out, (os.POSIX_SPAWN_CLOSEFROM, number)])
+        for actions in None, 0, False, "", "x", (), {out: 1}, {out}, Falsy([out]):
+            tried(file_actions=actions)
+        sets = None, 0, False, "", "5", 5, (), Falsy([13]), {13: 1}, range(1, 64)
+        ones = "5", 5.7, 13.0, True, Index(13), None, 0, 64, 65, -1, 2**70
+        for name in "setsigmask", "setsigdef":
+            for signals in (*sets, *([one] for one in ones)):
+                tried(file_actions=[out], **{name: signals})
+        for group in None, -1, True, "0", 0.0, Index(0), 2**31, 2**70:
+            tried(file_actions=[out], setpgroup=group)
+        for name in "setsid", "resetids":
+            for flag in None, 0, 1, 2, True, "", "x", 0.0, 1.0, Index(0), Index(1), 2**70, []:
+                tried(file_actions=[out], **{name: flag})
+        for scheduler in None, (), 0, False, (None,), [None, os.sched_param(0)]:
+            tried(file_actions=[out], scheduler=scheduler)
+    os.lseek(write, 0, os.SEEK_SET)
+    with open(write) as file:
+        # Of a descriptor, its number.
+        said += [line.split()[-3] if " -> " in line else line for line in file]
+    return said
+
+
+def test_os_posix_spawn_refuses_what_the_standard_one_does(isolate: Isolate) -> None:
+    """In its words, and nothing else."""
+    ours, standard = isolate(_parameters, True), isolate(_parameters, False)
+    assert without_glibcs_own(ours) == without_glibcs_own(standard)
+    refused = [said for said in standard if isinstance(said, list)]
+    assert ["TypeError", "Each file_actions element must be a non-empty tuple", None] in refused
+    assert standard.count(4 << 8) > 30
 
 
 def _searched(ours: bool, directory: str) -> list[object]:

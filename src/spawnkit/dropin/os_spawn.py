@@ -2,11 +2,13 @@
 
 What a plan cannot say is left to the standard function, and counted: OPEN among the file actions,
 CLOSEFROM before others, a scheduler, and ids to be reset that differ. Bad parameters too, but
-uncounted: its messages are known.
+uncounted: its messages are known. Which ones are bad differs from version to version: whatever is
+not of the plainest type is for the standard function to take or to refuse.
 """
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import sys
@@ -102,9 +104,14 @@ def _pack(search: bool, path: Any, argv: Any, env: Any, options: dict[str, Any])
     #   1. we take a DUP2 from it, and an OPEN, which is not for us;
     #   2. the standard function finds no actions: the program's output goes elsewhere.
     for name in "file_actions", "setsigmask", "setsigdef":
-        if iter(options.get(name) or ()) is options.get(name):
-            options[name] = list(options[name])
+        given = options.get(name)
+        if given is not None and iter(given) is given:
+            options[name] = list(given)
+    if any(value is None for name, value in options.items() if name != "file_actions"):
+        raise _LeftError("")
     if env is None and sys.version_info < (3, 13):
+        raise _LeftError("")
+    if env is not None and not all(env):  # Popen would take a variable without a name
         raise _LeftError("")
     strings = [planning.fsencode(arg) for arg in argv]
     if not strings[0]:
@@ -139,51 +146,63 @@ def _operations(
     resetids: Any = False,
     setsid: Any = False,
     setsigmask: Any = None,
-    setsigdef: Any = None,
+    setsigdef: Any = (),
     scheduler: Any = None,
 ) -> bytes:
     if scheduler is not None:
         raise _LeftError("scheduler")
+    if not all(isinstance(flag, int) and flag in (0, 1) for flag in (resetids, setsid)):
+        raise _LeftError("")
     if resetids and (os.getuid() != os.geteuid() or os.getgid() != os.getegid()):
         raise _LeftError("resetids")
     packed = []
     if setsid:
         packed.append(_ops.op(_ops.SETSID))
     if setpgroup is not None:
-        if type(setpgroup) is not int or setpgroup < 0:
+        if not _is_number(setpgroup):
             raise _LeftError("")
         packed.append(_ops.op(_ops.SETPGID, a=setpgroup))
-    packed.append(_descriptors(file_actions or ()))
-    if setsigdef:
-        packed.append(_ops.op(_ops.SIG_DEFAULT, x=_set(setsigdef)))
+    packed.append(_descriptors(() if file_actions is None else file_actions))
+    default = _set(setsigdef)
+    if default:
+        packed.append(_ops.op(_ops.SIG_DEFAULT, x=default))
     mask = _core.signal_mask() if setsigmask is None else _set(setsigmask)
     packed.append(_ops.op(_ops.SIG_MASK, x=mask))
     return b"".join(packed)
 
 
 def _set(signals: Any) -> int:
-    numbers = {int(number) for number in signals}
+    numbers = {operator.index(number) for number in signals}
     if not numbers <= signal.valid_signals():
         raise _LeftError("")
     return _ops.bits(numbers)
 
 
+def _is_number(value: Any, end: int = 2**31) -> bool:
+    return type(value) is int and 0 <= value < end
+
+
 def _descriptors(actions: Any) -> bytes:
     """One after the other they amount to a map: each target has what one of our descriptors was.
 
-    An action that would fail in the middle is left to the standard function.
+    An action that would fail in the middle is left to the standard function; so is one that names a
+    descriptor beyond RLIMIT_NOFILE, which the C library refuses, be it to close it.
     """
     wanted: dict[int, int | None] = {}
     rest = b""
-    for index, (code, *numbers) in enumerate(actions):
-        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers[:1]):
+    end = os.sysconf("SC_OPEN_MAX") if actions else 0
+    for index, action in enumerate(actions):
+        if not isinstance(action, tuple):
+            raise _LeftError("")
+        code, *numbers = action
+        if type(code) is not int or not all(_is_number(number, end) for number in numbers[:1]):
             raise _LeftError("")
         if code == os.POSIX_SPAWN_CLOSE:
             (fd,) = numbers
             wanted[fd] = None
         elif code == os.POSIX_SPAWN_DUP2:
             source, target = numbers
-            if type(target) is not int or not 0 <= target < 2**31:
+            if not _is_number(target, end):
                 raise _LeftError("")
             origin = wanted.get(source, source)
             if origin is None:
