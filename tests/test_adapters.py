@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import spawnkit
 from spawnkit.adapters import scons, waf
 from spawnkit.adapters.simple import is_plain, simple_words
+from support.isolated import Isolate
 from test_import import modules_loaded_by
 
 ENV = {"PATH": "/usr/bin:/bin"}
@@ -259,16 +260,51 @@ def test_a_timeout_of_run_process_is_that_of_popen(captured: bool) -> None:
         ("/etc/passwd", {}),
         ("/bin/true", {"cwd": "/nope"}),
         ("/nope/program", {"cwd": "/nope"}),
+        ("/bin/true", {"cwd": Path("/nope")}),
     ],
 )
 def test_a_program_that_cannot_run_is_the_error_of_popen(
-    program: str, options: dict[str, str]
+    program: str, options: dict[str, Any]
 ) -> None:
     with pytest.raises(OSError) as theirs:  # noqa: PT011 - it says which
         popen([program], **options)
     with pytest.raises(type(theirs.value)) as ours:
         waf.run_process([program], {**PIPES, **options})
     assert str(ours.value) == str(theirs.value)
+
+
+def _has_no_descriptor_left() -> list[str]:
+    import contextlib
+    import os
+    import subprocess
+
+    from spawnkit.adapters import waf
+
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE}
+    calls = (
+        lambda: subprocess.Popen(["true"], **pipes).communicate(),
+        lambda: waf.run_process(["true"], pipes),
+    )
+    for call in calls:
+        call()  # what it imports
+    taken, said = [], []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    for call in calls:
+        try:
+            call()
+        except OSError as error:
+            said.append(repr((type(error).__name__, *error.args, error.filename)))
+    for fd in taken:
+        os.close(fd)
+    return said
+
+
+def test_what_is_not_the_programs_fault_does_not_name_it(isolate: Isolate) -> None:
+    theirs, ours = isolate(_has_no_descriptor_left)
+    assert ours == theirs
+    assert theirs.endswith("None)")
 
 
 def test_what_is_not_ours_to_do_needs_waf(monkeypatch: pytest.MonkeyPatch) -> None:

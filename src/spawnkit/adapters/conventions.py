@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import spawnkit
+from spawnkit.dropin.failing import as_standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,19 +50,11 @@ def attempt(args: Sequence[Any], env: Mapping[Any, Any] | None, **options: Any) 
 
 
 def run(args: Sequence[Any], env: Mapping[Any, Any] | None, **options: Any) -> spawnkit.Result:
-    """The same, but a program that cannot run is the OSError that Popen raises."""
+    """The same, but what keeps a program from running is the exception that Popen raises."""
     try:
         return attempt(args, env, **options)
     except spawnkit.SpawnError as error:
-        raise standard_error(error, args[0]) from error
-
-
-def standard_error(error: spawnkit.SpawnError, name: Any) -> OSError:
-    """The OSError of Popen: of the same class and errno, about the program as it was asked for."""
-    if error.errno is None:
-        return error  # no system call failed: its own words are all there is
-    about = error.filename if error.stage == "chdir" else name
-    return OSError(error.errno, error.strerror, about)
+        raise as_standard(error, args[0], options.get("dir")) from error
 
 
 def returncode(state: spawnkit.ProcessState) -> int:

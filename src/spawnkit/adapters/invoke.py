@@ -29,8 +29,9 @@ import signal
 from contextlib import suppress
 
 import spawnkit
+from spawnkit.dropin.failing import as_standard
 
-from .conventions import find, returncode, standard_error
+from .conventions import find, returncode
 
 try:
     from invoke.runners import Local
@@ -127,7 +128,7 @@ class _Started:
             for pipe in pipes:
                 pipe.close()
             if isinstance(error, spawnkit.SpawnError):
-                raise standard_error(error, shell) from error
+                raise as_standard(error, shell, None) from error
             raise
         for pipe in (pipes[0], pipes[3], pipes[5]):
             pipe.close()

@@ -3,6 +3,7 @@
     standard    the standard module's methods as they were before anybody replaced them
     planning    from what Popen was given to a launch plan
     counts      who started what: `stats`
+    failing     the standard module's exception for a SpawnError
     starting    `_execute_child`: audit, plan, spawn; or the standard way, and why
     waiting     poll, wait, send_signal, rusage
     talking     `communicate` through the pump

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 from .. import _core
 from ..children import end, spawn_and_settle
 from ..errors import SpawnError
 from . import counts, planning, standard
+from .failing import as_standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,21 +165,3 @@ def _take_over(self: Any) -> None:
     if _core.attach(child, self.pid) == 0:
         self._spawnkit_guard = _core.guard_child(child)
         self._spawnkit = child
-
-
-def as_standard(error: SpawnError, executable: Arg, cwd: Dir | None) -> Exception:
-    """The exception that the standard module raises for it.
-
-    Its filename: the program as it was asked for, the directory where chdir failed, or none.
-    """
-    number = error.errno
-    if (
-        number is None
-    ):  # it died before its program ran: there is no program that it could stand for
-        return subprocess.SubprocessError(str(error))
-    text = os.strerror(number)
-    if error.stage == "exec":
-        return OSError(number, text, executable)
-    if error.stage == "chdir":
-        return OSError(number, text, cwd)
-    return OSError(number, text)
