@@ -209,6 +209,93 @@ def test_a_forked_process_is_told_that_it_is_not_its_child(isolate: Isolate) -> 
     assert isolate(_forks, "cat") == [f"-{errno.ECHILD} -{errno.ECHILD} ", None, 0]
 
 
+def _communicates_in_a_fork(directory: str) -> list[object]:
+    import importlib
+    import json
+    import os
+    import subprocess
+
+    def said_by(process: subprocess.Popen[str], *arguments: object) -> list[object]:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            said: list[object] = []
+            for _ in range(2):
+                try:
+                    said.append(process.communicate(*arguments))  # type: ignore[arg-type]
+                except BaseException as error:
+                    said.append(type(error).__name__)
+                arguments = None, *arguments[1:]
+            said.append(process.returncode)
+            try:
+                said.append(process.wait())
+            except ChildProcessError:
+                said.append("ChildProcessError")
+            with os.fdopen(write, "w") as pipe:
+                json.dump(said, pipe)
+            os._exit(0)
+        os.close(write)
+        for file in process.stdin, process.stdout, process.stderr:
+            if file is not None:
+                file.close()
+        with os.fdopen(read) as pipe:
+            outcome: list[object] = json.load(pipe)
+        os.waitpid(pid, 0)
+        process.kill()
+        process.wait()
+        return outcome
+
+    talk = ["sh", "-c", "echo a; echo b >&2; cat"]
+    outcomes: list[object] = []
+    for name in "subprocess", "spawnkit.subprocess":
+        popen = importlib.import_module(name).Popen
+        text = {"text": True, "cwd": directory}
+        quiet = {**text, "stdin": -3, "stderr": -3}
+        three = {**text, "stdin": -1, "stdout": -1, "stderr": -1}
+        two = {**text, "stdin": -1, "stdout": -1, "stderr": -3}
+        seen: list[object] = [
+            said_by(popen(["printf", "a"], **text, stdout=-1, stdin=-3), None, 60),
+            said_by(popen(talk, **three), "x" * 300_000),
+            said_by(popen(["sleep", "60"], **quiet, stdout=-1), None, 0.05)[:1],
+        ]
+        outcomes.append(seen)
+        # A second `communicate` without a timeout on one pipe, which is closed: ValueError.
+        seen.append(said_by(popen(["printf", "a"], **quiet, stdout=-1)))
+        begun = popen(["sh", "-c", "echo a; read x <go; cat"], **two)
+        heard = None
+        while not heard:
+            try:
+                begun.communicate("c\n" if heard is None else None, timeout=0.05)
+            except subprocess.TimeoutExpired as error:
+                heard = error.stdout or b""
+        # The forked process is the last that has the child's stdin.
+        pid = os.fork()
+        if pid == 0:
+            with open(os.path.join(directory, "go"), "w") as gate:
+                gate.write("\n")
+            os._exit(0)
+        seen.append(said_by(begun)[0])
+        os.waitpid(pid, 0)
+    return outcomes
+
+
+def test_what_a_forked_process_communicates_is_not_lost(isolate: Isolate, tmp_path: Path) -> None:
+    """The standard module's output, without its status 0: that nobody can know there."""
+    os.mkfifo(tmp_path / "go")
+    theirs, ours = isolate(_communicates_in_a_fork, str(tmp_path))
+    x = "x" * 300_000
+    assert ours == [
+        [["a", None], ["a", None], None, "ChildProcessError"],
+        [["a\n" + x, "b\n"], ["a\n" + x, "b\n"], None, "ChildProcessError"],
+        ["TimeoutExpired"],
+        [["a", None], "ValueError", None, "ChildProcessError"],
+        ["a\nc\n", None],
+    ]
+    assert theirs == [
+        [outcome[0], outcome[1], 0, 0] if len(outcome) == 4 else outcome for outcome in ours
+    ]
+
+
 def test_no_stranger_gets_a_signal() -> None:
     process = subprocess.Popen(["true"])
     assert ends(process.pid, 60)

@@ -229,6 +229,14 @@ def _strangers() -> list[str]:
     with mock.patch.object(subprocess.Popen, "__init__", subprocess.Popen.__init__):
         tried(spawnkit.install)
         spawnkit.uninstall()
+    real = subprocess.Popen.communicate
+    for name in "__init__", "communicate":
+        wrapper = mock.Mock()
+        with mock.patch.object(subprocess.Popen, name, wrapper):
+            tried(spawnkit.install)
+            assert getattr(subprocess.Popen, name) is wrapper
+            spawnkit.uninstall()
+    assert subprocess.Popen.communicate is real
     spawnkit.install()
     with mock.patch.object(subprocess.Popen, "_wait", print):
         tried(spawnkit.uninstall)
@@ -241,10 +249,10 @@ def _strangers() -> list[str]:
 
 
 def test_what_others_have_replaced_is_named(isolate: Isolate) -> None:
-    late, other, init, over, run, done = isolate(_strangers)
+    late, other, same, init, communicate, over, run, done = isolate(_strangers)
     assert late.startswith("install: subprocess.Popen._wait is <built-in function print>")
     assert other.startswith("install: subprocess.Popen is <MagicMock")
-    assert init == "done"
+    assert same == init == communicate == "done"
     assert over.startswith("uninstall:")
     assert "subprocess.Popen._wait is <built-in function print>" in over
     assert "subprocess.run is <MagicMock" in run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Installation", "install", "uninstall"]
 
 # What a wrapper around may stay: the standard ones below it end in our methods.
-_MAY_BE_WRAPPED = frozenset(("__init__",))
+_MAY_BE_WRAPPED = frozenset(("__init__", "communicate"))
 
 
 class Installation:

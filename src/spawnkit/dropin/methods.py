@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .opening import init
 from .starting import execute_child
-from .talking import communicate
+from .talking import communicate, private_communicate
 from .waiting import Usage, internal_poll, send_signal, wait
 
 TYPE_CHECKING = False
@@ -16,7 +16,8 @@ METHODS: dict[str, Any] = {
     "_execute_child": execute_child,
     "_internal_poll": internal_poll,
     "_wait": wait,
-    "_communicate": communicate,
+    "_communicate": private_communicate,
+    "communicate": communicate,
     "send_signal": send_signal,
     "rusage": Usage(),
     # The handle of the process; None: the standard implementation has it, or there is none yet.

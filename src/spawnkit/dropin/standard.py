@@ -21,6 +21,7 @@ execute_child = METHODS["_execute_child"]
 internal_poll = METHODS["_internal_poll"]
 wait = METHODS["_wait"]
 communicate = METHODS["_communicate"]
+public_communicate = METHODS["communicate"]
 send_signal = METHODS["send_signal"]
 
 run = subprocess.run

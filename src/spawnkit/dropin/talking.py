@@ -1,9 +1,11 @@
-"""`Popen._communicate`: input and outputs through the pump of the core."""
+"""`Popen.communicate`, and `_communicate` behind it: input and outputs through the core's pump."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
+import os
 import subprocess
 import threading
 import time
@@ -13,13 +15,13 @@ from contextlib import suppress
 from .. import _core
 from . import standard
 from .opening import one_file
-from .waiting import deadline_of, settle_up
+from .waiting import UNHEEDED, deadline_of, settle_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["communicate"]
+__all__ = ["communicate", "private_communicate"]
 
 
 class _Talk:
@@ -74,7 +76,29 @@ def _end_of(file: Any) -> int:
     return -1 if file is None or file.closed else file.fileno()
 
 
-def communicate(
+@functools.wraps(standard.public_communicate)
+def communicate(self: Any, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    """Feeds, gathers and waits, as subprocess.Popen's.
+
+    In a process forked from the one that made the Popen there is no status to be had, and
+    returncode stays None; the output is returned all the same.
+    """
+    child = getattr(self, "_spawnkit", None)
+    said: tuple[Any, Any]
+    if child is None or not _core.is_stale(child):
+        said = standard.public_communicate(self, input, timeout)
+        return said
+    # The standard method ends with a wait, whose ChildProcessError would take the output with it.
+    before = self.__dict__.get(UNHEEDED)
+    self.__dict__[UNHEEDED] = threading.get_ident()
+    try:
+        said = standard.public_communicate(self, input, timeout)
+        return said
+    finally:
+        self.__dict__[UNHEEDED] = before
+
+
+def private_communicate(
     self: Any, input: Any, endtime: float | None, orig_timeout: float | None
 ) -> tuple[Any, Any]:
     """Feeds and gathers, and waits. endtime: on time.monotonic(); None: no limit.
@@ -108,7 +132,7 @@ def communicate(
 
 def _again(popen: weakref.ref[Any], *arguments: Any) -> tuple[Any, Any]:
     # Not the Popen itself: one that refers to itself is closed late, by the garbage collector.
-    return communicate(popen(), *arguments)
+    return private_communicate(popen(), *arguments)
 
 
 def _go_on(
@@ -117,7 +141,10 @@ def _go_on(
     """To the end, or until TimeoutExpired."""
     try:
         talk.begin(self)
-        result = _core.pump(talk.pump, child, deadline, talk.sinks)
+        if _core.is_stale(child):
+            result = _pump_without_child(talk, deadline)
+        else:
+            result = _core.pump(talk.pump, child, deadline, talk.sinks)
     finally:
         try:
             talk.give_back(self)
@@ -135,7 +162,8 @@ def _go_on(
             stderr=talk.gathered(2) or None,
         )
     if result < 0 or (result == _core.OK and self.returncode is None):
-        settle_up(self, child, result)  # a status that is lost is for `wait` to tell of
+        # A status that is lost, or is not ours to have, is for `wait` to tell of.
+        settle_up(self, child, result)
     # Where the standard implementation keeps it, for whoever asks once more.
     self._fileobj2output = {
         file: [talk.gathered(stream)]
@@ -144,6 +172,17 @@ def _go_on(
     }
     self.__dict__.pop("_communicate", None)
     self.__dict__.pop("_spawnkit_talk", None)
+
+
+def _pump_without_child(talk: _Talk, deadline: int) -> int:
+    """As `_core.pump`, in a process forked from the child's parent; STALE for its OK."""
+    # After the streams the pump waits for a child. Ours it refuses, and another process may have
+    # that number by now, even a child of this one. We ourselves are never our own child.
+    ourselves = _core.new_child()
+    _guard = _core.guard_child(ourselves)
+    _core.attach(ourselves, os.getpid())
+    result = _core.pump(talk.pump, ourselves, deadline, talk.sinks)
+    return _core.STALE if result == -errno.ECHILD else result
 
 
 def _taken(popen: Any, file: Any) -> Any:

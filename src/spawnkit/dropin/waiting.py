@@ -9,6 +9,7 @@ import errno
 import operator
 import os
 import subprocess
+import threading
 
 from .. import _core
 from ..errors import StatusLost
@@ -19,8 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Usage", "deadline_of", "internal_poll", "send_signal", "settle_up", "wait"]
+__all__ = [
+    "UNHEEDED",
+    "Usage",
+    "deadline_of",
+    "internal_poll",
+    "send_signal",
+    "settle_up",
+    "wait",
+]
 
+# Of a Popen in a forked process: the thread to which `wait` returns None instead of raising.
+UNHEEDED = "_spawnkit_unheeded"
 
 _GONE = (_core.LOST, _core.STALE, -errno.ECHILD)
 
@@ -69,6 +80,8 @@ def wait(self: Any, timeout: float | None) -> Any:
         result = _core.wait(child, deadline_of(timeout))
         if result == _core.TIMEOUT:
             raise subprocess.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
+        if result == _core.STALE and self.__dict__.get(UNHEEDED) == threading.get_ident():
+            return None  # `communicate` is to return the output
         settle_up(self, child, result)
     return self.returncode
 
