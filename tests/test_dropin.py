@@ -455,6 +455,25 @@ def test_threads_that_communicate_at_once_take_turns(tmp_path: Path) -> None:
         assert sizes == [[3_000_000, 2]] * 4
 
 
+def test_a_thread_that_communicates_just_after_another_has_the_same() -> None:
+    """Between the end of its pumping and its return there is nothing that can be waited for."""
+    later: list[tuple[str, str]] = []
+
+    class Slow(subprocess.Popen[str]):
+        def _translate_newlines(self, *args: Any) -> str:
+            if not later:
+                later.append(("", ""))
+                thread = threading.Thread(target=lambda: later.append(self.communicate()))
+                thread.start()
+                thread.join()
+            text: str = super()._translate_newlines(*args)  # type: ignore[misc]
+            return text
+
+    with Slow(["sh", "-c", "echo a; echo b >&2"], stdout=-1, stderr=-1, text=True) as process:
+        assert process.communicate() == ("a\n", "b\n")
+    assert later[1:] == [("a\n", "b\n")]
+
+
 def test_a_popen_dropped_after_a_timeout_is_gone_at_once() -> None:
     """It is in no cycle that only the garbage collector finds."""
     gc.collect()

@@ -123,8 +123,9 @@ def private_communicate(
     if not talk.lock.acquire(timeout=_core.seconds_until(deadline)):
         raise subprocess.TimeoutExpired(self.args, orig_timeout)  # type: ignore[arg-type]
     try:
-        if self.__dict__.get("_spawnkit_talk") is talk:  # else another thread has ended it
+        if "_fileobj2output" not in self.__dict__:  # else another thread has ended it
             _go_on(self, talk, child, deadline, orig_timeout)
+        self.__dict__.pop("_spawnkit_talk", None)
     finally:
         talk.lock.release()
     return _taken(self, self.stdout), _taken(self, self.stderr)
@@ -164,14 +165,20 @@ def _go_on(
     if result < 0 or (result == _core.OK and self.returncode is None):
         # A status that is lost, or is not ours to have, is for `wait` to tell of.
         settle_up(self, child, result)
-    # Where the standard implementation keeps it, for whoever asks once more.
+    # Another thread finds it at its end from here on, so closed and begun:
+    #   1. we note the outputs, where the standard implementation keeps them;
+    #   2. a thread that comes now goes the standard way, to which a communication that has not
+    #      begun has no output yet, and which would ask a file for its number while we close it.
+    for file in self.stdout, self.stderr:
+        if file is not None:
+            file.close()
+    self._communication_started = True
     self._fileobj2output = {
         file: [talk.gathered(stream)]
         for stream, file in ((1, self.stdout), (2, self.stderr))
         if file is not None
     }
     self.__dict__.pop("_communicate", None)
-    self.__dict__.pop("_spawnkit_talk", None)
 
 
 def _pump_without_child(talk: _Talk, deadline: int) -> int:
@@ -188,7 +195,6 @@ def _pump_without_child(talk: _Talk, deadline: int) -> int:
 def _taken(popen: Any, file: Any) -> Any:
     if file is None:
         return None
-    file.close()
     (data,) = popen._fileobj2output[file]
     return popen._translate_newlines(data, file.encoding, file.errors) if popen.text_mode else data
 
