@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import mmap
 import os
@@ -33,9 +34,6 @@ from spawnkit import (
 from spawnkit.dropin import planning
 from spawnkit.threads import start_thread
 
-# A wait that is awake never looks as often twice, and the n-th call of a kind is to be the same.
-spawnkit.set_spin(0)
-
 OUTPUT = b"x" * 100 + b"\n"
 
 
@@ -57,8 +55,18 @@ USES: dict[str, Use] = {}
 
 
 def use(function: Use) -> Use:
-    USES[function.__name__] = function
-    return function
+    """None of its waits is awake: how often such a one looks differs, each time."""
+
+    @functools.wraps(function)
+    def asleep(place: Place) -> None:
+        before = spawnkit.set_spin(0)
+        try:
+            function(place)
+        finally:
+            spawnkit.set_spin(before)
+
+    USES[function.__name__] = asleep
+    return asleep
 
 
 SHELL = "/bin/sh"
@@ -80,7 +88,7 @@ def awake(place: Place) -> None:
         done = spawnkit.run([SHELL, "-c", "echo x"], capture=True, engine=place.engine)
         assert done.stdout == b"x\n"
     finally:
-        spawnkit.set_spin(0)
+        spawnkit.set_spin(0)  # to drop what is left takes waits too
 
 
 @use
