@@ -55,6 +55,15 @@ def test_each_system_call_fails_once(use: str, least: int) -> None:
     assert faults(done) > least
 
 
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="with one processor no wait is awake (csrc/spin.c)"
+)
+def test_a_wait_that_is_awake_is_among_them() -> None:
+    given_up = loop("--engine", "vfork", "--use", "awake", "--case", "awake vfork sched_yield")
+    assert faults(given_up) > 8
+    assert faults(loop("--engine", "vfork", "--use", "awake")) > 150
+
+
 @pytest.mark.parametrize("poor", ["--first", "--deny=close_range:ENOSYS"])
 def test_each_fails_once_where_less_is_known_or_there(poor: str) -> None:
     done = loop(poor, "--engine", "vfork", "--use", "plain")

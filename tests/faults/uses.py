@@ -79,14 +79,31 @@ def plain(place: Place) -> None:
 
 @use
 def awake(place: Place) -> None:
-    """Looks a few times before it sleeps."""
-    spawnkit.set_spin(20e-6)
+    """A wait that looks before it sleeps, and finds the end with its first look: each run is the
+    same, and none in vain, after which it would look no more."""
+    argv = ["sh", "-c", "exit 7"]
+    child = spawnkit.start_process(SHELL, argv, engine=place.engine)
+    with _ended(child), _awake_for(child.pid):
+        assert child.wait().exit_code == 7
+    if not place.ours:
+        return
+    with _engine_of_the_dropin(place):
+        process = subprocess.Popen([SHELL, "-c", "echo x"], stdout=-1, stderr=-1)
     try:
-        argv = ["sh", "-c", "exit 7"]
-        with _ended(spawnkit.start_process(SHELL, argv, engine=place.engine)) as child:
-            assert child.wait().exit_code == 7
-        done = spawnkit.run([SHELL, "-c", "echo x"], capture=True, engine=place.engine)
-        assert done.stdout == b"x\n"
+        with _awake_for(process.pid):
+            outputs = process.communicate(timeout=60)
+        assert outputs == (b"x\n", b""), f"{outputs}"
+    finally:
+        _end_popen(process)
+
+
+@contextlib.contextmanager
+def _awake_for(pid: int) -> Iterator[None]:
+    """For a child that has ended."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    spawnkit.set_spin(0.01)
+    try:
+        yield
     finally:
         spawnkit.set_spin(0)  # to drop what is left takes waits too
 
