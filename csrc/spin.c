@@ -104,8 +104,8 @@ int sk__spin(int kind, int64_t started, int64_t deadline, int (*look)(void *), v
     in_time = found > 0 && now < until;
     if (in_time)
         __atomic_store_n(&in_vain[kind], 0, __ATOMIC_RELAXED);
-    else if (__atomic_load_n(&in_vain[kind], __ATOMIC_RELAXED) < PATIENCE)
-        __atomic_add_fetch(&in_vain[kind], 1, __ATOMIC_RELAXED); /* later on is_worth_it counts */
+    else
+        __atomic_add_fetch(&in_vain[kind], 1, __ATOMIC_RELAXED);
     leave();
     return looked && !in_time && sk__main_thread() ? let_handlers_run() : found > 0;
 }
