@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -374,6 +375,87 @@ def test_the_functions_return_the_same() -> None:
         assert module.check_output(["cat"], input=None) == b""
         assert module.getoutput("echo x; exit 2") == "x"
         assert module.getstatusoutput("echo x; exit 2") == (2, "x")
+
+
+def come_of(call: Callable[[], object]) -> tuple[object, ...]:
+    """What is returned, or everything that can be seen of what is raised."""
+    try:
+        return "returned", call()
+    except Exception as error:
+        where = [getattr(error, name, None) for name in ("object", "start", "end", "encoding")]
+        return "raised", type(error), str(error), *where
+
+
+ENCODINGS = [
+    *("utf-8", "UTF8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "ascii"),
+    *("iso2022_jp", "shift_jis", "idna", "hex", "locale", "klingon", ""),
+]
+REFUSED = ("hex", "klingon", "")
+NEWLINES = "a\r\nb\rc\n\u00e4\r"
+SAID = {
+    "bytes": b"a\r\nb\rc\n\xe4\xff\r",
+    "utf-8": NEWLINES.encode(),
+    "utf-16": NEWLINES.encode("utf-16"),
+    "no mark": NEWLINES.encode("utf-16-le"),
+    "half a character": "\u20ac".encode("utf-8-sig")[:-1],
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_text_is_made_of_output_in_the_same_way(encoding: str, said: str) -> None:
+    """Of a single pipe without a timeout the standard module makes it with an incremental codec."""
+    command = ["printf", "".join(f"\\{byte:03o}" for byte in SAID[said])]
+
+    def run(module: Any, **options: Any) -> object:
+        done = module.run(command, stdout=-1, text=True, encoding=encoding, **options)
+        return done.stdout, done.stderr
+
+    def communicate(module: Any, timeout: float | None = None, **options: Any) -> object:
+        with module.Popen(command, stdout=-1, text=True, encoding=encoding, **options) as process:
+            return process.communicate(timeout=timeout)
+
+    pipes: list[dict[str, Any]] = [{}, {"stderr": -1}, {"timeout": 60}]
+    if encoding in REFUSED:
+        del pipes[1]  # the standard module leaves the other one open
+    calls = itertools.product((run, communicate), (None, "replace", "klingon", ""), pipes)
+    for way, errors, options in calls:
+        theirs, mine = (come_of(partial(way, module, errors=errors, **options)) for module in BOTH)
+        assert mine == theirs, (way, errors, options)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("input", ["", "a\nb\r\n", "\u00e4", "\u3042", "\udc80", b"x"])
+def test_input_is_made_of_text_in_the_same_way(encoding: str, input: Any, tmp_path: Path) -> None:
+    """A single pipe is written to through its file, which gives UTF-16 no mark."""
+    pipes: list[dict[str, Any]] = [{}, {"stderr": -1}, {"timeout": 60}]
+    if encoding in REFUSED:
+        del pipes[1]  # the standard module leaves the other one open
+    out = tmp_path / "out"
+    for errors, options in itertools.product((None, "replace", "surrogateescape"), pipes):
+        seen = []
+        for module in BOTH:
+            with out.open("wb") as file:
+                given = {"input": input, "encoding": encoding, "errors": errors, **options}
+                done = come_of(partial(module.run, ["cat"], stdout=file, text=True, **given))
+            if done[0] == "returned":
+                done = done[1].returncode, done[1].stderr  # type: ignore[attr-defined]
+            seen.append((done, out.read_bytes()))
+        assert seen[0] == seen[1], (errors, options)
+
+
+def test_a_program_whose_text_nobody_could_read_is_not_started(tmp_path: Path) -> None:
+    command = ["touch", str(tmp_path / "here")]
+    for encoding in "klingon", "hex":
+        for module in BOTH:
+            with pytest.raises(LookupError):
+                module.run(command, stdout=-1, encoding=encoding)
+        # Nor is anything left open, which the standard module does where there is a second pipe.
+        for way in ours.run, ours.Popen:
+            with pytest.raises(LookupError):
+                way(command, stdout=-1, stderr=-1, encoding=encoding)
+    assert not (tmp_path / "here").exists()
 
 
 # ---- what is raised -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import io
 import os
 import subprocess
 import threading
+from subprocess import PIPE
 
 from .. import _core
 from . import aio, planning, standard, starting
@@ -41,6 +42,9 @@ def init(self: Any, args: Any, *positional: Any, **options: Any) -> None:
         or type(self)._get_handles is not standard.get_handles
     ):
         aio.look()
+        if PIPE in streams and (get("encoding") or get("errors")):
+            # Refused in the standard `__init__`, it would leave the other pipes open.
+            io.TextIOWrapper(io.BytesIO(), get("encoding") or "utf-8", get("errors"))
         standard.init(self, args, *positional, **options)
         return
     if subprocess._active:  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import functools
 import locale
@@ -199,6 +200,8 @@ def _run(
         if stdin is not None:
             return None
         if text:
+            if type(input) is not str:
+                return None
             input = input.encode(*text)
         elif type(input) is not bytes:
             return None
@@ -308,6 +311,7 @@ class _Gathering(Streams):
 
 
 _UNCLEAR = ("", "")
+_STATELESS = frozenset(("utf-8", "ascii", "iso8859-1"))
 
 
 def _text(
@@ -323,4 +327,14 @@ def _text(
             return _UNCLEAR
         # With the UTF-8 mode this is UTF-8 too.
         encoding = locale.getpreferredencoding(False)
-    return encoding, errors or "strict"
+    try:
+        name = codecs.lookup(encoding).name
+        if errors is None:
+            errors = "strict"
+        else:
+            codecs.lookup_error(errors)
+    except (LookupError, TypeError, ValueError):
+        return _UNCLEAR  # where it is refused before the program has run, too
+    # Of a single pipe the standard `communicate` makes text with an incremental codec, of two with
+    # one call. For others than these it is not the same: UTF-16 wants a mark, or writes none.
+    return (encoding, errors) if name in _STATELESS else _UNCLEAR
