@@ -394,6 +394,34 @@ def test_run_calls_the_popen_that_a_program_has_put_there(monkeypatch: pytest.Mo
     assert len(made) == 2
 
 
+def test_run_makes_the_results_and_errors_that_a_program_has_put_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The names of the module whose `run` it is; TimeoutExpired comes from the methods of Popen."""
+
+    class Done(standard.CompletedProcess[bytes]):
+        pass
+
+    class Failed(standard.CalledProcessError):
+        pass
+
+    class Late(standard.TimeoutExpired):
+        pass
+
+    monkeypatch.setattr(subprocess, "CalledProcessError", Failed)
+    with pytest.raises(Failed) as failed:
+        subprocess.run(["sh", "-c", "echo x; exit 3"], stdout=-1, check=True)
+    assert (failed.value.returncode, failed.value.stdout) == (3, b"x\n")
+    monkeypatch.setattr(standard, "TimeoutExpired", Late)
+    for options in {}, {"stdout": -1}:
+        with pytest.raises(Late):
+            subprocess.run(["sleep", "60"], timeout=0.01, **options)
+    assert type(subprocess.run(["true"])) is standard.CompletedProcess
+    monkeypatch.setattr(subprocess, "CompletedProcess", Done)
+    assert type(subprocess.run(["true"])) is Done
+    assert subprocess.call(["false"]) == 1
+
+
 @pytest.mark.parametrize("name", ["wait", "poll", "__enter__", "__exit__", "_execute_child"])
 def test_methods_replaced_by_others_are_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracers and mocks wrap them."""

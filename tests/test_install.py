@@ -286,6 +286,16 @@ def _patched_afterwards() -> list[str]:
 
             with mock.patch.object(subprocess.Popen, name, noted):
                 run(["true"])
+        names = "CompletedProcess", "CalledProcessError", "TimeoutExpired"
+        mine = {"__module__": "mine"}
+        classes = {name: type(name, (getattr(subprocess, name),), mine) for name in names}
+        with mock.patch.multiple(subprocess, **classes):
+            said.append(str(type(run(["true"]))))
+            for command, options in (["false"], {"check": True}), (["sleep", "9"], {"timeout": 0}):
+                try:
+                    run(command, **options)
+                except subprocess.SubprocessError as error:
+                    said.append(str(type(error)))
         kept = subprocess.run
     before = stats().ours
     kept(["true"])
@@ -296,7 +306,13 @@ def _patched_afterwards() -> list[str]:
 def test_what_is_patched_afterwards_is_obeyed(isolate: Isolate) -> None:
     """By `run` too; and a `run` that was kept beyond uninstall is the standard one's equal."""
     said = isolate(_patched_afterwards)
-    assert [name for name in said if name != "wait"] == ["mine", "communicate", "__init__", "0"]
+    assert [name for name in said if name != "wait"] == [
+        *("mine", "communicate", "__init__"),
+        "<class 'mine.CompletedProcess'>",
+        "<class 'mine.CalledProcessError'>",
+        "<class 'mine.TimeoutExpired'>",
+        "0",
+    ]
     assert "wait" in said
 
 

@@ -9,7 +9,7 @@ import locale
 import os
 import subprocess
 import sys
-from subprocess import PIPE, CalledProcessError, CompletedProcess, TimeoutExpired
+from subprocess import PIPE, CompletedProcess
 
 from .. import _core
 from ..children import LOCKED, end
@@ -54,7 +54,7 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
     """A `run` that takes the short way where that makes no difference, and else calls `general`.
 
     names: of the module it is made for. A program may have put a class of its own in the place of
-    `popen` there, and it is that which `run` has to call then.
+    `popen` there, or of what is returned and raised, and it is that which `run` has to call then.
     """
 
     @functools.wraps(general)
@@ -66,12 +66,21 @@ def made_run(general: Run, names: dict[str, Any], popen: type) -> Run:
         check: bool = False,
         **kwargs: Any,
     ) -> CompletedProcess[Any]:
-        if len(popenargs) == 1 and names["Popen"] is popen and _is_ours(popen):
+        if (
+            len(popenargs) == 1
+            and names["Popen"] is popen
+            and names["CompletedProcess"] is CompletedProcess
+            and _is_ours(popen)
+        ):
             try:
-                result = _run(popenargs[0], input, capture_output, timeout, check, kwargs)
+                result = _run(popenargs[0], input, capture_output, timeout, kwargs)
             except _BusyError:
                 result = None
             if result is not None:
+                if check and result.returncode:
+                    raise names["CalledProcessError"](
+                        result.returncode, result.args, output=result.stdout, stderr=result.stderr
+                    )
                 return result
         return general(
             *popenargs,
@@ -99,7 +108,7 @@ def made_call(
             and PIPE not in kwargs.values()
         ):
             try:
-                result = _run(popenargs[0], None, False, timeout, False, kwargs)
+                result = _run(popenargs[0], None, False, timeout, kwargs)
             except _BusyError:
                 result = None
             if result is not None:
@@ -175,13 +184,12 @@ def _run(
     input: Any,
     capture_output: bool,
     timeout: float | None,
-    check: bool,
     options: dict[str, Any],
 ) -> CompletedProcess[Any] | None:
     """None: this one has to go the long way, and nothing has happened yet."""
     get = options.get
     if not options and input is None and not capture_output:
-        return _through(args, None, timeout, check, None, get)
+        return _through(args, None, timeout, None, get)
     text = None
     stdin = stdout = stderr = None
     if options:
@@ -211,10 +219,10 @@ def _run(
     if not are_known(stdin, stdout, stderr):
         return None
     if stdin is None and stdout is None and stderr is None:
-        return _through(args, None, timeout, check, text, get)
+        return _through(args, None, timeout, text, get)
     streams = _Gathering(input, stdin, stdout, stderr)
     try:
-        return _through(args, streams, timeout, check, text, get)
+        return _through(args, streams, timeout, text, get)
     finally:
         _core.close_pump(streams.pump)
 
@@ -227,7 +235,6 @@ def _through(
     args: Any,
     streams: _Gathering | None,
     timeout: float | None,
-    check: bool,
     text: tuple[str, str] | None,
     get: Callable[..., Any],
 ) -> CompletedProcess[Any]:
@@ -274,20 +281,19 @@ def _through(
         result.returncode = os.waitstatus_to_exitcode(child.status)
     if streams is not None:
         result.stdout, result.stderr = streams.gathered(1, text), streams.gathered(2, text)
-    if check and result.returncode:
-        raise CalledProcessError(result.returncode, args, result.stdout, result.stderr)
     return result
 
 
 def _expired(
     args: Any, timeout: float | None, child: _core.Child, streams: _Gathering | None
-) -> TimeoutExpired:
+) -> subprocess.TimeoutExpired:
     end(child)
-    outputs: list[Any] = [None, None]
-    if streams is not None and streams.pump.opened:
-        _core.drain_pump(streams.pump)
-        outputs = [streams.gathered(stream, None) or None for stream in (1, 2)]
-    return TimeoutExpired(args, timeout, *outputs)  # type: ignore[arg-type]
+    # By its name, as the methods of Popen do: a program may have put another there.
+    if streams is None or not streams.pump.opened:
+        return subprocess.TimeoutExpired(args, timeout)  # type: ignore[arg-type]
+    _core.drain_pump(streams.pump)
+    output, stderr = (streams.gathered(stream, None) or None for stream in (1, 2))
+    return subprocess.TimeoutExpired(args, timeout, output=output, stderr=stderr)  # type: ignore[arg-type]
 
 
 class _Gathering(Streams):
