@@ -631,6 +631,7 @@ def _posix_spawn(ours: bool) -> list[object]:
         tried("posix_spawn", "/bin/sh", ["sh", "\0"])
         tried("posix_spawn", "/bin/sh", ["sh"], {"A=": "x"})
         tried("posix_spawn", "/bin/sh", ["sh"], {"": "x"})
+        tried("posix_spawn", "/usr/bin/env", ["env", "true"], {"=A": "x", **path})
         tried("posix_spawn", "/bin/sh", ["sh"], 5)
         tried("posix_spawn", "/bin/sh", ["sh"], file_actions=[(77, 1)])
         tried("posix_spawn", "/bin/sh", ["sh"], file_actions=[(close, -1)])

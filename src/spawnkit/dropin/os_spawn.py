@@ -111,8 +111,6 @@ def _pack(search: bool, path: Any, argv: Any, env: Any, options: dict[str, Any])
         raise _LeftError("")
     if env is None and sys.version_info < (3, 13):
         raise _LeftError("")
-    if env is not None and not all(env):  # Popen would take a variable without a name
-        raise _LeftError("")
     strings = [planning.fsencode(arg) for arg in argv]
     if not strings[0]:
         raise _LeftError("")
@@ -125,7 +123,7 @@ def _pack(search: bool, path: Any, argv: Any, env: Any, options: dict[str, Any])
         count,
         b"".join([string + b"\0" for string in strings]),
         len(strings),
-        _core.environment() if env is None else planning.encode_env(env),
+        _core.environment() if env is None else planning.encode_env(env, posix_spawn=True),
         ops,
         b"",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
+import sys
 
 from .. import _core, _ops
 from ..plan import STANDARD, assemble, joined_text, lay_out
@@ -84,7 +85,19 @@ def pack(
     inherited = tuple(sorted({int(fd) for fd in pass_fds})) if pass_fds != () else ()
     if inherited and not 0 <= inherited[0] <= inherited[-1] < 2**31:
         raise ValueError("bad value(s) in fds_to_keep")
-    variables = _core.environment() if env is None else encode_env(env)
+    if env is None:
+        variables = _core.environment()
+    else:
+        variables = _usual_env(env) or encode_env(
+            env,
+            standard.spawns_posix(executable, close_fds)
+            and inherited == ()
+            and cwd is None
+            and all(end == -1 or end > 2 for end in ends)
+            and not start_new_session
+            and process_group == -1
+            and umask < 0,
+        )
     setup: Setup = (
         ends,
         bool(close_fds),
@@ -173,20 +186,43 @@ def fsencode(value: Arg) -> bytes:
     return encoded
 
 
-def encode_env(env: Mapping[Any, Any]) -> tuple[bytes, int]:
-    """Its strings, each with its NUL, and how many they are; ValueError, TypeError."""
-    pairs = list(env.items())
+# Others may have an answer of their own to each of items, keys and values.
+_USUAL = (dict, type(os.environ))
+
+
+def _usual_env(env: Mapping[Any, Any]) -> tuple[bytes, int] | None:
+    """The common case, all str, in a few steps for all of them; None if it is another one."""
+    if type(env) not in _USUAL:
+        return None
     try:
-        # The common case, all str, in a few steps for all of them.
+        pairs = list(env.items())
         joined = joined_text(["=".join(pair) for pair in pairs])
-        if joined is not None and "=" not in "".join([name for name, _ in pairs]):
-            return joined, len(pairs)
+        if joined is None or "=" in "".join([name for name, _ in pairs]):
+            return None
     except (TypeError, ValueError):
-        pass  # bytes or paths; or something that is refused by its name
+        return None  # bytes or paths; or something that is refused by its name
+    # A name that is empty is refused by one of the two standard ways.
+    return None if joined[:1] == b"=" or b"\0=" in joined else (joined, len(pairs))
+
+
+def encode_env(env: Mapping[Any, Any], posix_spawn: bool) -> tuple[bytes, int]:
+    """Its strings, each with its NUL, and how many they are; ValueError, TypeError.
+
+    posix_spawn: what os.posix_spawn takes, else what subprocess itself takes. They call other
+    methods of `env`, and differ in the names "" and "=A".
+    """
+    if posix_spawn:
+        if not hasattr(type(env), "__getitem__"):
+            more = " or None" if sys.version_info >= (3, 13) else ""
+            raise TypeError(f"posix_spawn: environment must be a mapping object{more}")
+        len(env)  # TypeError there, where it has none
+        pairs = list(zip(env.keys(), env.values(), strict=True))
+    else:
+        pairs = list(env.items())
     strings = []
     for key, value in pairs:
         name = fsencode(key)
-        if b"=" in name:
+        if (not name or b"=" in name[1:]) if posix_spawn else b"=" in name:
             raise ValueError("illegal environment variable name")
         strings.append(b"%b=%b\0" % (name, fsencode(value)))
     return b"".join(strings), len(strings)

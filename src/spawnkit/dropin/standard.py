@@ -5,6 +5,7 @@ After `install` the class has ours in their place, which end here for whatever t
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 TYPE_CHECKING = False
@@ -33,3 +34,15 @@ INTERRUPT_GRACE = 0.25
 def uses_vfork() -> bool:
     """The standard module's documented switch: `subprocess._USE_VFORK = False`."""
     return getattr(subprocess, "_USE_VFORK", True) is not False
+
+
+def spawns_posix(executable: Any, close_fds: bool) -> bool:
+    """Would the standard module go by os.posix_spawn, as far as it depends on these parameters?
+
+    From Python 3.13 on it does so for most paths, before that where nothing is to be closed.
+    """
+    return (
+        getattr(subprocess, "_USE_POSIX_SPAWN", False)
+        and (not close_fds or getattr(subprocess, "_HAVE_POSIX_SPAWN_CLOSEFROM", False))
+        and bool(os.path.dirname(executable))
+    )
