@@ -455,6 +455,30 @@ def test_input_that_was_not_read_before_a_timeout_is_sent_after_it(tmp_path: Pat
         assert process.communicate(timeout=60) == (b"a\n1000000\n", None)
 
 
+def test_the_pipe_of_the_input_does_not_block_meanwhile() -> None:
+    """For whoever has a duplicate; after a timeout it blocks again."""
+    heard: list[bool] = []
+    with subprocess.Popen(["sleep", "60"], stdin=-1, stdout=-1) as process:
+        other = os.dup(process.stdin.fileno())
+        before = signal.signal(signal.SIGALRM, lambda *_: heard.append(os.get_blocking(other)))
+        try:
+            input: bytes | None = b"x" * 1_000_000
+            for _ in range(50):  # an alarm may come before or after it
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.communicate(input, timeout=0.2)
+                input = None
+                assert os.get_blocking(other)
+                if False in heard:
+                    break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            os.close(other)
+        process.kill()
+    assert False in heard
+
+
 def test_a_grandchild_with_the_pipe_does_not_hold_up_a_timeout() -> None:
     with pytest.raises(subprocess.TimeoutExpired) as caught:
         subprocess.run(["sh", "-c", "echo $$; sleep 60 & echo $!; wait"], timeout=0.5, stdout=-1)
