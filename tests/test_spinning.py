@@ -234,7 +234,7 @@ _core.lib.sk_job_run = noted(lib.sk_job_run)
 _core._wait, _core._pump_run = noted(lib.sk_wait), noted(lib.sk_pump_run)
 Cmd, start = spawnkit.Cmd, spawnkit.start_process
 spawnkit.set_spin(0.001)
-for _ in range(50):  # on a busy machine a child may be too old to be waited for awake
+for _ in range(200):  # on a busy machine a child may be too old to be waited for awake
     if len(seen) < 3:
         {start}
 print(*[f"{{again:d}}{{sleeps}}" for again, sleeps in seen])
