@@ -86,6 +86,16 @@ LEFT_OUT = [
         "test_errors_starting.py::test_thousands_of_failing_starts*",
         "it bounds the memory of the process, and the tool takes some too",
     ),
+    (
+        "address thread memory",
+        "test_cli_py.py::*",
+        "`spawnkit py` is a sitecustomize, and in each interpreter the tool's own is before it",
+    ),
+    (
+        "address thread",
+        "test_adapters.py::test_a_program_without_a_shell_has_the_directory*",
+        "the interpreter it starts gets an environment without the variables of the tool",
+    ),
 ]
 
 # Without LeakSanitizer only: it stops all threads with ptrace and a clone of its own. So are tests
