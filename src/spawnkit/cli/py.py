@@ -23,8 +23,9 @@ ARGS are Python's: options, then -m MODULE, -c CODE, a script, a directory, a zi
 stdin. What is written, raised and returned is as from `python ARGS`. Options of the Python that
 runs spawnkit come first: `python -O -m spawnkit py x.py` is `python -O x.py`.
 
--I, -E and -S keep everybody out, us too: with them `py` refuses. With --children a Python started
-with one of them, or one that has no spawnkit, runs as it would without.
+With -I and -E Python reads no PYTHONPATH, with -S it imports no sitecustomize, and these are our
+way in: `py` refuses them. With --children a Python started with one of them, or one that has no
+spawnkit, runs as it would without.
 
 examples:
   spawnkit py -m pytest
@@ -32,7 +33,14 @@ examples:
 """
 
 _OURS = ("--children", "--stats", "--help", "-h")
-_REFUSED = "IES"
+
+# There is no other way in that the program could not see: a -c of ours would be its __main__.
+_NO_PATH = "Python reads no PYTHONPATH, which is our way in; call spawnkit.install() in the program"
+_REFUSED = {
+    "I": _NO_PATH,
+    "E": _NO_PATH,
+    "S": "Python imports no site, and no sitecustomize, which is our way in",
+}
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -71,9 +79,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser], name: str) -> argp
 def main(arguments: argparse.Namespace) -> int:  # noqa: RET503 - execve does not return
     """Replaces this process; returns only if that cannot be."""
     argv = [*_own_options(), *arguments.python]
-    keeps_out = _keeps_out(argv)
-    if keeps_out:
-        say(f"spawnkit: py: {keeps_out} keeps us out; spawnkit.install() in the program does not")
+    letter = _keeps_out(argv)
+    if letter:
+        say(f"spawnkit: py: with -{letter} {_REFUSED[letter]}")
         return 125
     if not sys.executable:
         say("spawnkit: py: it is not known which Python this is (sys.executable is empty)")
@@ -85,12 +93,16 @@ def main(arguments: argparse.Namespace) -> int:  # noqa: RET503 - execve does no
             pass  # where it cannot be written, now is the time to say so
     here = os.path.join(os.path.dirname(os.path.dirname(__file__)), "dropin", "site")
     here = os.path.abspath(here)
-    path = os.environ.get("PYTHONPATH", "")
+    path = os.environ.get("PYTHONPATH")
     others = [part for part in path.split(os.pathsep) if part != here] if path else []
+    # Behind ours an empty one cannot be seen, and an entry "" would be the current directory.
+    is_empty = "1" * (path == "")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([here, *others]),
-        "SPAWNKIT_PY": "\n".join((str(os.getpid()), "1" * arguments.children, sys.prefix, report)),
+        "SPAWNKIT_PY": "\n".join(
+            (str(os.getpid()), "1" * arguments.children, is_empty, sys.prefix, report)
+        ),
     }
     for stream in sys.stdout, sys.stderr:
         if stream is not None:
@@ -113,9 +125,9 @@ def _own_options() -> list[str]:
 
 
 def _keeps_out(argv: Sequence[str]) -> str:
-    """The option among Python's with which it reads no PYTHONPATH or no sitecustomize; "": none."""
+    """The letter of the option with which Python reads no PYTHONPATH or no sitecustomize, or ""."""
     if sys.flags.isolated:
-        return "-I"
+        return "I"
     words = iter(argv)
     for word in words:
         if word == "-" or word[:1] != "-":
@@ -126,7 +138,7 @@ def _keeps_out(argv: Sequence[str]) -> str:
             continue
         for place, letter in enumerate(word[1:], 2):
             if letter in _REFUSED:
-                return f"-{letter}"
+                return letter
             if letter in "cm":
                 return ""
             if letter in "WX":

@@ -16,21 +16,21 @@ def _step_aside(here):
     sys.path_importer_cache.pop(here, None)
 
 
-def _hide(here):
+def _hide(here, is_empty):
     """The environment as the program would have it: its children are none of our business."""
     del os.environ[_STATE]
     first, _, rest = os.environ.get("PYTHONPATH", "").partition(os.pathsep)
     if first == here:
-        if rest:
+        if rest or is_empty:
             os.environ["PYTHONPATH"] = rest
         else:
             del os.environ["PYTHONPATH"]
 
 
 def _begin(here):
-    pid, children, prefix, report = os.environ[_STATE].split("\n", 3)
+    pid, children, is_empty, prefix, report = os.environ[_STATE].split("\n", 4)
     if not children:
-        _hide(here)
+        _hide(here, is_empty)
     wanted = int(pid) == os.getpid()
     parent = os.path.dirname(os.path.dirname(os.path.dirname(here)))
     # The very installation that was called may have been found through the current directory. To
