@@ -296,6 +296,39 @@ def test_what_a_forked_process_communicates_is_not_lost(isolate: Isolate, tmp_pa
     ]
 
 
+def _forks_beside_a_thread(directory: str) -> list[int]:
+    import os
+    import signal
+    import threading
+
+    from spawnkit import subprocess
+
+    heard: list[int] = []
+    command = ["sh", "-c", "read x <go; echo a"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, cwd=directory) as process:
+        thread = threading.Thread(target=lambda: heard.append(len(process.communicate()[0])))
+        thread.start()
+        while not getattr(vars(process).get("_spawnkit_talk"), "depth", 0):
+            pass
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            os._exit(100 + len(process.communicate()[0]))
+        with open(os.path.join(directory, "go"), "w") as gate:
+            gate.write("\n")
+        heard.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        thread.join()
+    return heard
+
+
+def test_a_fork_beside_a_thread_that_communicates_does_not_hang(
+    isolate: Isolate, tmp_path: Path
+) -> None:
+    """The thread is not in the forked process, but its lock is. The output goes to one of both."""
+    os.mkfifo(tmp_path / "go")
+    assert sum(isolate(_forks_beside_a_thread, str(tmp_path))) == 100 + len("a\n")
+
+
 def test_no_stranger_gets_a_signal() -> None:
     process = subprocess.Popen(["true"])
     assert ends(process.pid, 60)

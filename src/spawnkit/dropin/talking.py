@@ -39,11 +39,23 @@ class _Talk:
         # One thread at a time: two in the pump would write into the same buffers. A signal handler
         # may come back into it.
         self.lock = threading.RLock()
+        self.pid = os.getpid()
         self.depth = 0
         self.feeds = bool(data)
         if data:
             # What is no buffer is refused here: stdin blocks still, and may be used otherwise.
             self.view = _core.feed_pump(self.pump, memoryview(data).cast("B"))
+
+    def is_inherited(self) -> bool:
+        """In a forked process: can it go on here, since no thread was in it when that was forked?
+
+        One that was is not here, to let go of the lock; what it has read is the parent's.
+        """
+        if not self.lock.acquire(blocking=False):
+            return self.pid == os.getpid()  # or another thread of this process was first
+        self.pid = os.getpid()
+        self.lock.release()
+        return True
 
     def begin(self, popen: Any) -> None:
         """Takes the ends that are open."""
@@ -113,6 +125,9 @@ def private_communicate(
     if self.stdin and not self._communication_started:
         _flush(self, input)
     talk = self.__dict__.get("_spawnkit_talk")
+    if talk is not None and talk.pid != os.getpid() and not talk.is_inherited():
+        self.__dict__.pop("_spawnkit_talk", None)
+        talk = None
     if talk is None:
         data = input
         if input is not None and self.stdin and self.text_mode:
