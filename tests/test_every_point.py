@@ -129,6 +129,9 @@ def _interrupts_at_each_instruction(program: str, how: str, endless: bool) -> li
             finish(outcome)
 
     signal.signal(signal.SIGALRM, rescue)
+    spawnkit.set_spin(
+        0
+    )  # a wait that was awake comes round once more, or not: each call is the same
     argv[1:] = ["0"] if endless else []
     call_once = strike(0) if not endless else None  # everything is imported and warmed up
     before = sorted(os.listdir(f"{PROC}/self/fd"))

@@ -257,6 +257,9 @@ def _interrupts_cmd_at_each_instruction(
             os.sched_yield()
 
     signal.signal(signal.SIGALRM, rescue)
+    spawnkit.set_spin(
+        0
+    )  # a wait that was awake comes round once more, or not: each call is the same
     first = strike(0) if not endless else None  # everything is imported and warmed up
     before = descriptors()
     interrupted, last = 0, "none"
