@@ -216,17 +216,14 @@ static void blame(sk_child *child, const struct sk_launch *launch, int error)
 
 int sk__clone(sk_child *child, struct sk_launch *launch, int engine, int want_pidfd)
 {
-    int at_home = needs_home(launch), result;
+    int at_home = needs_home(launch);
+    int result = at_home ? sk__home() : 0;
 
-    if (at_home) {
-        result = sk__home();
-        if (result < 0) {
-            child->stage = SK_AT_THREAD; /* EINVAL says nothing of namespaces then */
-            return result;
-        }
+    if (result < 0) {
+        child->stage = SK_AT_THREAD; /* EINVAL says nothing of namespaces then */
+        return result;
     }
-    result = at_home ? sk__clone_at_home(child, launch, engine, want_pidfd)
-                     : sk__clone_here(child, launch, engine, want_pidfd);
+    result = (at_home ? sk__clone_at_home : sk__clone_here)(child, launch, engine, want_pidfd);
     if (result < 0)
         blame(child, launch, result);
     return result;
